@@ -1,0 +1,97 @@
+"""What one cell added to or changed in the state. `docs/format.md`, section "Checkpoint"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from nbrw_runtime.digest import Digest, digest_json
+from nbrw_runtime.records import to_json
+
+CHECKPOINT_FORMAT = "nbrw.checkpoint"
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """Names that share objects (a co-variable), stored together.
+
+    ``digest`` is the content's identity: equal digests mean equal objects. ``blob`` is the pickle
+    of a dict ``{name: object}``, ``buffers`` its out-of-band buffers (pickle protocol 5) in order.
+    ``refers`` are global names that functions inside refer to, and ``futures`` the blobs of the
+    Dask results inside.
+    """
+
+    names: tuple[str, ...]
+    digest: Digest
+    blob: Digest
+    buffers: tuple[Digest, ...] = ()
+    codec: str = "pickle"  # or "dill"
+    size: int = 0  # bytes of blob and buffers together
+    types: tuple[str, ...] = ()  # "module.Class" of each name's value
+    refers: tuple[str, ...] = ()
+    futures: tuple[Digest, ...] = ()
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """Every blob that a restore of these names may read."""
+        return (self.blob, *self.buffers, *self.futures)
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """A name whose object could not be stored, and why, in a sentence for the user."""
+
+    name: str
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a cell left it; ``path`` absolute on the author's host; ``mode`` permission bits."""
+
+    path: str
+    digest: Digest
+    size: int
+    mode: int = 0o644
+    link: str = ""  # of a symbolic link: where it points (digest is that of the text)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The effect of one cell.
+
+    ``status`` is ``ok`` or ``error``. ``outputs`` is the blob of the cell's nbformat outputs as
+    canonical JSON. ``seconds`` and ``overhead`` (time the cell ran, time storing took) do not
+    count towards its identity.
+    """
+
+    cell: int
+    code: Digest
+    status: str = "ok"
+    objects: tuple[StoredObject, ...] = ()
+    deleted: tuple[str, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+    removed: tuple[str, ...] = ()
+    outputs: Digest | None = None
+    seconds: float = 0.0
+    overhead: float = 0.0
+    notes: tuple[str, ...] = ()
+    format: str = CHECKPOINT_FORMAT
+    version: int = CHECKPOINT_VERSION
+    reads: tuple[str, ...] = field(default=())  # global names that the cell's code mentions
+
+    @property
+    def digest(self) -> Digest:
+        """Identity: everything but timings."""
+        return digest_json(to_json(replace(self, seconds=0.0, overhead=0.0)))
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """Every blob this checkpoint needs, sorted, each once."""
+        needed = {blob for stored in self.objects for blob in stored.blobs}
+        needed.update(stored.digest for stored in self.files)
+        if self.outputs:
+            needed.add(self.outputs)
+        return tuple(sorted(needed))

@@ -1,0 +1,112 @@
+"""The recipe: the one JSON document that tells a repeat all about the audited run.
+
+`docs/format.md`, section "Recipe". Stored in the image as ``/nbrw.recipe/recipe.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.dependency import Dependencies
+from nbrw_runtime.digest import Digest, canonical_json
+from nbrw_runtime.errors import FormatError
+from nbrw_runtime.records import from_json, to_json
+
+RECIPE_FORMAT = "nbrw.recipe"
+RECIPE_VERSION = 1
+RECIPE_PATH = "/nbrw.recipe/recipe.json"
+
+
+@dataclass(frozen=True)
+class RecipeCell:
+    """One code cell of the audited notebook."""
+
+    number: int
+    id: str
+    digest: Digest
+    source: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How the audited kernel was started, and where its parts are in the image.
+
+    ``kernel`` is the argument vector of the kernelspec with paths as on the author's host;
+    ``python`` the interpreter's path *in the image*. ``cwd`` is the author's working directory.
+    ``relocated`` maps a path prefix on the author's host to where it is in the image.
+    ``variables`` are the recorded environment variables (an allow-list).
+    """
+
+    python: str
+    cwd: str
+    kernel: tuple[str, ...] = ()
+    python_version: str = ""
+    platform: str = ""
+    relocated: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecipeLayer:
+    """A layer of the image, lowest first: ``diff_id`` and size (bytes) of its uncompressed tar."""
+
+    name: str
+    diff_id: Digest
+    size: int
+    cells: tuple[int, ...] = ()
+    directory: str = ""  # of a checkpoint layer: the top-level directory that holds its blobs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that the image knows about the run. ``notebook`` is nbformat 4 JSON with outputs."""
+
+    notebook: dict[str, Any]
+    cells: tuple[RecipeCell, ...]
+    checkpoints: tuple[Checkpoint, ...]
+    environment: Environment
+    dependencies: Dependencies = Dependencies()
+    layers: tuple[RecipeLayer, ...] = ()
+    created_by: str = ""
+    title: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    uses_dask: bool = False
+    format: str = RECIPE_FORMAT
+    version: int = RECIPE_VERSION
+
+    def checkpoint(self, cell: int) -> Checkpoint | None:
+        """The checkpoint of a cell, or None if it has none."""
+        return next((found for found in self.checkpoints if found.cell == cell), None)
+
+
+def write_recipe(recipe: Recipe) -> bytes:
+    """The document's bytes; equal recipes give equal bytes."""
+    return canonical_json(to_json(recipe)) + b"\n"
+
+
+def read_recipe(data: bytes, where: str = RECIPE_PATH) -> Recipe:
+    """The recipe in these bytes. Raises FormatError, naming a version that is not read."""
+    check = load_document(data, RECIPE_FORMAT, RECIPE_VERSION, where)
+    return from_json(Recipe, check, where)
+
+
+def load_document(data: bytes, name: str, version: int, where: str) -> dict[str, Any]:
+    """The JSON object of one of our formats, if its name and version are those asked for."""
+    try:
+        value = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"read {where}: not JSON: {error}") from error
+    # Fields that equal their default are left out, so an absent version is the first.
+    if not isinstance(value, dict) or value.get("format", name) != name:
+        raise FormatError(f"read {where}: not a document of format {name}")
+    found = value.get("version", 1)
+    if found != version:
+        raise FormatError(
+            f"read {where}: it is of {name} version {found}, this nbrw reads version {version}; "
+            "use a newer nbrw"
+        )
+    return value

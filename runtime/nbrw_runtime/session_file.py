@@ -1,0 +1,66 @@
+"""What the kernel is told when it starts: a JSON file, named by ``--session`` to the launcher.
+
+In the audit the builder writes it, in a repeat `nbrw_runtime.repeat` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbrw_runtime.recipe import RecipeCell, load_document
+from nbrw_runtime.records import from_json, to_json
+
+SESSION_FORMAT = "nbrw.session"
+SESSION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Session:
+    """One kernel's orders.
+
+    ``mode`` is ``audit`` (mark cells, take checkpoints) or ``repeat`` (restore on demand).
+    ``stores`` are store roots, the first writable, the rest read-only; ``checkpoints`` is the
+    directory of ``<NNNN>.json``; ``written`` the directory where the tracer leaves the list of
+    files written by a cell (empty: not traced). ``author_cwd`` is the author's working directory
+    and ``cwd`` that of this kernel.
+    """
+
+    mode: str
+    cells: tuple[RecipeCell, ...]
+    stores: tuple[str, ...]
+    checkpoints: str
+    cwd: str
+    author_cwd: str = ""
+    written: str = ""
+    use_dask: bool = True
+    format: str = SESSION_FORMAT
+    version: int = SESSION_VERSION
+
+
+def write_session(session: Session, path: str | Path) -> None:
+    """Write the file atomically."""
+    write_atomically(path, json.dumps(to_json(session), indent=1).encode() + b"\n")
+
+
+def read_session(path: str | Path) -> Session:
+    """Read the file. Raises FormatError or OSError."""
+    value = load_document(Path(path).read_bytes(), SESSION_FORMAT, SESSION_VERSION, str(path))
+    return from_json(Session, value, str(path))
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Replace a file by these bytes; a reader sees the old or the new content, nothing between."""
+    path = Path(path)
+    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+        os.chmod(name, 0o644)
+        os.rename(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
