@@ -37,8 +37,7 @@ class Environment:
 
     ``kernel`` is the argument vector of the kernelspec with paths as on the author's host;
     ``python`` the interpreter's path *in the image*. ``cwd`` is the author's working directory.
-    ``relocated`` maps a path prefix on the author's host to where it is in the image.
-    ``variables`` are the recorded environment variables (an allow-list).
+    Paths are translated by :mod:`nbrw_runtime.paths`. ``variables`` are the recorded environment variables (an allow-list).
     """
 
     python: str
@@ -46,7 +45,6 @@ class Environment:
     kernel: tuple[str, ...] = ()
     python_version: str = ""
     platform: str = ""
-    relocated: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
 
 
