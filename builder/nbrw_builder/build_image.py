@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbrw_builder.cache import LayerCache, default_cache
 from nbrw_builder.entry import LayerPlan
+from nbrw_builder.errors import ProcessError
 from nbrw_builder.image import Image, ImageConfig
 from nbrw_builder.layer import Layer, pack
 from nbrw_builder.oci_layout import BlobCache, write_archive, write_directory
@@ -75,6 +77,12 @@ def write_image(
         digest = _write(image, out, kind, root, progress, compression, level)
     except OSError as error:
         raise _storage(out, root, error) from error
+    except ProcessError as error:
+        # What mksquashfs says of a full disk.
+        if os.strerror(errno.ENOSPC) in error.tail:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise _storage(out, root, full) from error
+        raise
     return WrittenImage(out, kind, digest, image.layers)
 
 
