@@ -14,7 +14,7 @@ import zstandard
 from nbrw_builder.errors import BuildError
 from nbrw_builder.layer import Sink
 
-GZIP_LEVEL = 3  # measured in docs/format/image.md, "Compression"
+GZIP_LEVEL = 4  # measured in docs/format/image.md, "Compression"
 ZSTD_LEVEL = 3
 _PIECE = 1 << 22
 
