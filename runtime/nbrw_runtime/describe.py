@@ -1,0 +1,201 @@
+"""What is in an image, for people and programs: plain values from a recipe. Pure.
+
+Used by `nbrw inspect IMAGE` on the host and by `inspect` inside the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.dependency import Data, DataState, Software
+from nbrw_runtime.recipe import Recipe, RecipeCell
+
+DESCRIPTION_VERSION = 1
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """A JSON value: title, environment, cells, dependencies and layers. Sizes are in bytes."""
+    dependencies = recipe.dependencies
+    return {
+        "format": "nbrw.description",
+        "version": DESCRIPTION_VERSION,
+        "title": recipe.title,
+        "created_by": recipe.created_by,
+        "parameters": recipe.parameters,
+        "uses_dask": recipe.uses_dask,
+        "environment": {
+            "python": recipe.environment.python_version,
+            "platform": recipe.environment.platform,
+            "directory": recipe.environment.cwd,
+            "variables": sorted(recipe.environment.variables),
+        },
+        "cells": [_cell(cell, recipe.checkpoint(cell.number)) for cell in recipe.cells],
+        "software": [_software(item) for item in dependencies.software],
+        "data": [_data(item) for item in dependencies.data],
+        "left_out": [
+            {"path": item.path, "reason": item.reason, "cells": list(item.cells)}
+            for item in dependencies.left_out
+        ],
+        "network": list(dependencies.network),
+        "notes": list(dependencies.notes),
+        "layers": [
+            {
+                "name": layer.name,
+                "diff_id": str(layer.diff_id),
+                "size": layer.size,
+                "cells": list(layer.cells),
+            }
+            for layer in recipe.layers
+        ],
+    }
+
+
+def first_line(source: str) -> str:
+    """The first line of a cell's source that says something, without its indentation."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("#")]
+    return next(iter(telling or lines), "")
+
+
+def human_size(size: int) -> str:
+    """A size in bytes with three digits and a decimal unit: ``1.23 MB``."""
+    value = float(size)
+    for unit in _UNITS:
+        if value < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+
+
+def describe_text(description: dict[str, Any]) -> str:
+    """The description as plain text, lines ended by a newline."""
+    lines = [
+        description["title"] or "A notebook",
+        f"Python {description['environment']['python'] or '?'}, "
+        f"audited in {description['environment']['directory']}",
+        "",
+    ]
+    rows: list[tuple[str, ...]] = [("cell", "state", "seconds", "stored", "size", "first line")]
+    rows += [_row(cell) for cell in description["cells"]]
+    lines += _aligned(rows)
+    for cell in description["cells"]:
+        lines += [
+            f"  cell {cell['number']}: {item['name']} ({item['type']}) is not stored: "
+            f"{item['reason']}"
+            for item in cell["omitted"]
+        ]
+    lines += ["", *_dependency_lines(description)]
+    if description["layers"]:
+        lines += ["", "layers, lowest first"]
+        lines += _aligned(
+            [(layer["name"], human_size(layer["size"])) for layer in description["layers"]], "  "
+        )
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _cell(cell: RecipeCell, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "number": cell.number,
+        "id": cell.id,
+        "digest": str(cell.digest),
+        "first_line": first_line(cell.source),
+        "tags": list(cell.tags),
+        "status": checkpoint.status if checkpoint else "not stored",
+        "seconds": checkpoint.seconds if checkpoint else None,
+        "stored": [],
+        "size": 0,
+        "files": [],
+        "deleted": [],
+        "omitted": [],
+        "notes": [],
+    }
+    if checkpoint is None:
+        return value
+    stored = [
+        {"names": list(item.names), "types": list(item.types), "size": item.size}
+        for item in checkpoint.objects
+    ]
+    value.update(
+        stored=stored,
+        size=sum(item.size for item in checkpoint.objects)
+        + sum(item.size for item in checkpoint.files),
+        files=[{"path": item.path, "size": item.size} for item in checkpoint.files],
+        deleted=list(checkpoint.deleted),
+        omitted=[
+            {"name": item.name, "type": item.type, "reason": item.reason}
+            for item in checkpoint.omitted
+        ],
+        notes=list(checkpoint.notes),
+    )
+    return value
+
+
+def _software(item: Software) -> dict[str, Any]:
+    return {
+        "kind": item.kind.value,
+        "name": item.name,
+        "version": item.version,
+        "cells": list(item.cells),
+        "roles": list(item.roles),
+        "touched": item.touched,
+        "required_by": list(item.requires),
+    }
+
+
+def _data(item: Data) -> dict[str, Any]:
+    return {
+        "path": item.path,
+        "state": item.state.value,
+        "cells": list(item.cells),
+        "roles": list(item.roles),
+        "digest": str(item.digest) if item.digest else None,
+        "size": item.size,
+        "changed": item.changed,
+    }
+
+
+def stored_names(cell: dict[str, Any]) -> list[str]:
+    """The user's names that a described cell stored; nbrw's own (``<nbrw:...>``) are left out."""
+    names = {name for item in cell["stored"] for name in item["names"]}
+    return sorted(name for name in names if not name.startswith("<"))
+
+
+def _row(cell: dict[str, Any]) -> tuple[str, ...]:
+    seconds = "" if cell["seconds"] is None else f"{cell['seconds']:.1f}"
+    names = stored_names(cell)
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    size = human_size(cell["size"]) if cell["size"] else ""
+    number = str(cell["number"])
+    return number, cell["status"], seconds, shown, size, cell["first_line"][:60]
+
+
+def _dependency_lines(description: dict[str, Any]) -> list[str]:
+    software = description["software"]
+    kinds = sorted({item["kind"] for item in software})
+    counts = [f"{sum(item['kind'] == kind for item in software)} {kind}" for kind in kinds]
+    lines = [f"software: {', '.join(counts) or 'none recorded'}"]
+    data = description["data"]
+    for state in DataState:
+        found = [item for item in data if item["state"] == state.value]
+        if found:
+            size = sum(item["size"] or 0 for item in found)
+            what = "directories" if state is DataState.LISTED else "files"
+            total = f", {human_size(size)}" if size else ""
+            lines.append(f"data {state.value}: {len(found)} {what}{total}")
+    lines += [f"left out: {item['path']}: {item['reason']}" for item in description["left_out"]]
+    if description["network"]:
+        lines.append("network: " + ", ".join(description["network"]))
+    lines += [f"note: {note}" for note in description["notes"]]
+    return lines
+
+
+def _aligned(rows: Iterable[tuple[str, ...]], indent: str = "") -> list[str]:
+    rows = list(rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        indent + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
