@@ -1,0 +1,61 @@
+"""What every way to run an image has in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nbrw_builder.image_file import ImageFile
+
+WORK_DIRECTORY = "/nbrw/work"  # where the caller's directory is, in engines without host paths
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Run ``image`` with ``arguments`` for its runscript, in the host's directory ``directory``."""
+
+    image: ImageFile
+    arguments: tuple[str, ...]
+    directory: Path
+
+
+class Engine(Protocol):
+    """A way to run images."""
+
+    @property
+    def name(self) -> str:
+        """As in ``--engine NAME``."""
+        ...
+
+    def missing(self, kind: str) -> str | None:
+        """Why images of this kind cannot be run here, with the remedy; None if they can."""
+        ...
+
+    def run(self, request: RunRequest) -> int:
+        """Run to the end with the caller's input and output; returns the exit code.
+
+        Raises HostError if the engine fails before the image's own program starts.
+        """
+        ...
+
+
+def hint_at(name: str, status: int, own: Sequence[int]) -> int:
+    """The exit code, with a hint if it is among the engine's ``own`` for what it cannot start.
+
+    No other engine is tried by itself: the image's program may have ended so, its work half done.
+    """
+    if status in own:
+        print(
+            f"nbrw: {name} ended with {status}: if it could not start the image, "
+            f"`nbrw run --engine embedded` needs no {name}",
+            file=sys.stderr,
+        )
+    return status
+
+
+def refusals(engines: Sequence[Engine], kind: str) -> str:
+    """One line for each engine with what it lacks."""
+    return "\n".join(f"  {engine.name}: {engine.missing(kind)}" for engine in engines)

@@ -1,0 +1,131 @@
+"""Run OCI images with a Docker Engine, through the docker SDK (extra ``docker``)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from nbrw_builder.engine import WORK_DIRECTORY, RunRequest
+from nbrw_builder.errors import HostError
+from nbrw_builder.oci_load import config_digest, docker_archive
+
+
+class DockerEngine:
+    """A Docker Engine, found as the docker command finds it (``DOCKER_HOST``, the usual socket)."""
+
+    name = "docker"
+
+    def missing(self, kind: str) -> str | None:
+        """See :class:`nbrw_builder.engine.Engine`."""
+        if kind == "sif":
+            return "does not read SIF"
+        try:
+            _client().close()
+        except HostError as error:
+            return str(error)
+        return None
+
+    def run(self, request: RunRequest) -> int:
+        """See :class:`nbrw_builder.engine.Engine`. The container is removed at the end.
+
+        An ordinary user's container runs under the user's own ids, so that what it writes to the
+        work directory is the user's.
+        """
+        import docker
+
+        client = _client()
+        try:
+            container = self._create(client, request)
+            try:
+                return _follow(container)
+            finally:
+                with contextlib.suppress(docker.errors.APIError):
+                    container.remove(force=True)
+        except docker.errors.DockerException as error:
+            raise HostError(f"run {request.image.path} with docker: {error}") from error
+        finally:
+            client.close()
+
+    def _create(self, client: Any, request: RunRequest) -> Any:
+        import docker
+
+        user = f"{os.getuid()}:{os.getgid()}" if os.getuid() else None
+        return client.containers.create(
+            _load(client, request),
+            list(request.arguments),
+            mounts=[docker.types.Mount(WORK_DIRECTORY, str(request.directory), type="bind")],
+            working_dir=WORK_DIRECTORY,
+            user=user,
+            environment={"HOME": "/tmp"} if user else None,
+            # An engine can be set up without its usual network.
+            network_mode="bridge" if client.networks.list(names=["bridge"]) else "none",
+            init=True,
+        )
+
+
+def _client() -> Any:
+    try:
+        import docker
+    except ImportError:
+        raise HostError("the docker SDK is not installed (`pip install 'nbrw[docker]'`)") from None
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        raise HostError(f"no Docker Engine answers: {error}") from error
+    return client
+
+
+def _load(client: Any, request: RunRequest) -> str:
+    """The image's id in the engine, loaded if it is not there."""
+    import docker
+
+    path, kind = request.image.path, request.image.kind
+    known = str(config_digest(path, kind))
+    try:
+        return client.images.get(known).id
+    except docker.errors.ImageNotFound:
+        pass
+    loaded = client.images.load(docker_archive(path, kind))
+    # An engine with the containerd store names images by their manifest.
+    return next((image.id for image in loaded if image.id == known), loaded[0].id)
+
+
+def _follow(container: Any) -> int:
+    """Start the container and pass its output on until it ends."""
+    output = container.attach(stream=True, logs=True, demux=True)
+    with _signals_to(container):
+        container.start()
+        for out, err in output:
+            _pass_on(out, sys.stdout)
+            _pass_on(err, sys.stderr)
+        return int(container.wait()["StatusCode"])
+
+
+@contextlib.contextmanager
+def _signals_to(container: Any) -> Iterator[None]:
+    """Meanwhile Ctrl-C and requests to end reach the container's program, not us."""
+    import docker
+
+    def pass_on(number: int, frame: object) -> None:
+        # It may have ended by itself meanwhile.
+        with contextlib.suppress(docker.errors.APIError):
+            container.kill(signal.Signals(number).name)
+
+    before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _pass_on(data: bytes | None, stream: Any) -> None:
+    if data:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()

@@ -1,0 +1,142 @@
+"""Run images with nothing but Linux: unpacked once, then in namespaces of their own.
+
+For machines without Apptainer, podman and Docker. Like Apptainer it shows the image read-only
+with the caller's home, work directory and ``/tmp``; unlike it, the caller's environment variables
+stay outside (as with ``apptainer run --cleanenv``).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbrw_builder
+import nbrw_runtime
+from nbrw_builder.cache import default_cache
+from nbrw_builder.engine import RunRequest
+from nbrw_builder.errors import HostError
+from nbrw_builder.foreground import run_foreground
+from nbrw_builder.image import RUNSCRIPT
+from nbrw_builder.rootfs import unpacked
+from nbrw_builder.sandbox import Order
+from nbrw_runtime.errors import UsageError
+from nbrw_runtime.paths import is_system
+
+# As `apptainer --cleanenv` keeps them.
+_KEPT = {
+    "HOME", "USER", "LOGNAME", "TERM", "XDG_CACHE_HOME", "http_proxy", "https_proxy", "all_proxy",
+    "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+}  # fmt: skip
+_FOR_THE_IMAGE = ("APPTAINERENV_", "SINGULARITYENV_")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_START = (
+    'for file in /.singularity.d/env/*.sh; do if [ -f "$file" ]; then . "$file"; fi; done; '
+    f'exec {RUNSCRIPT} "$@"'
+)
+
+
+class EmbeddedEngine:
+    """Needs Linux and namespaces: of users for an ordinary user, of mounts for root."""
+
+    name = "embedded"
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self._cache = cache or default_cache()
+
+    def missing(self, kind: str) -> str | None:
+        """See :class:`nbrw_builder.engine.Engine`."""
+        if not sys.platform.startswith("linux"):
+            return "needs Linux"
+        if kind == "sif" and not shutil.which("unsquashfs"):
+            return "needs unsquashfs (`apt-get install squashfs-tools`)"
+        return None
+
+    def run(self, request: RunRequest) -> int:
+        """See :class:`nbrw_builder.engine.Engine`."""
+        lacking = self.missing(request.image.kind)
+        if lacking:
+            raise HostError(f"run {request.image.path}: the embedded engine {lacking}")
+        say = lambda text: print(f"nbrw: {text}", file=sys.stderr)  # noqa: E731
+        with (
+            unpacked(request.image, self._cache, say) as (root, lock),
+            tempfile.TemporaryDirectory(prefix="nbrw-run-") as scratch,
+        ):
+            check_directory(request.directory, root)
+            order = make_order(request, root, self._cache / "rootfs" / "stage", Path(scratch))
+            note = Path(scratch, "order.json")
+            note.write_text(order.to_json())
+            return run_foreground([sys.executable, "-I", "-c", _LAUNCH, str(note)], pass_fds=[lock])
+
+
+_OURS = [str(Path(found.__file__ or "").parent.parent) for found in (nbrw_builder, nbrw_runtime)]
+# -I: neither the caller's variables nor a module in the work directory change what is run.
+_LAUNCH = f"""
+import sys
+sys.path[:0] = {_OURS!r}
+from pathlib import Path
+from nbrw_builder.sandbox import main
+sys.exit(main(Path(sys.argv[1]).read_text()))
+"""
+
+
+def check_directory(directory: Path, root: Path) -> None:
+    """Raise UsageError for a work directory that would hide a part of the image."""
+    hides = is_system(str(directory)) and (root / str(directory).lstrip("/")).exists()
+    if hides or str(directory) == "/":
+        raise UsageError(
+            f"run in {directory}: the image has its own; change to a directory of yours"
+        )
+
+
+def make_order(request: RunRequest, root: Path, stage: Path, scratch: Path) -> Order:
+    """The sandbox's order: what is mounted, and the environment."""
+    environment = clean_environment(os.environ)
+    wanted = [environment.get("HOME", ""), str(request.directory), "/tmp", "/var/tmp"]
+    wanted.append(environment.get("XDG_CACHE_HOME", ""))
+    binds = [path for path in map(os.path.normpath, wanted) if _can_be_bound(path)]
+    files = [(path, path) for path in ("/etc/hosts", "/etc/resolv.conf") if Path(path).is_file()]
+    return Order(
+        root=str(root),
+        stage=str(stage),
+        argv=("/bin/sh", "-c", _START, RUNSCRIPT, *request.arguments),
+        environment=environment,
+        directory=str(request.directory),
+        binds=tuple(dict.fromkeys(binds)),
+        files=(*files, *_accounts(root, scratch)),
+    )
+
+
+def _can_be_bound(path: str) -> bool:
+    return path.startswith("/") and path != "/" and Path(path).is_dir()
+
+
+def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """What the image's program sees of the caller's environment variables."""
+    kept = {name: text for name, text in variables.items() if name in _KEPT}
+    kept.update(PATH=_PATH, LANG="C.UTF-8")
+    for name, text in variables.items():
+        for prefix in _FOR_THE_IMAGE:
+            if name.startswith(prefix) and name != prefix:
+                kept[name[len(prefix) :]] = text
+    return kept
+
+
+def _accounts(root: Path, scratch: Path) -> list[tuple[str, str]]:
+    """The image's passwd with the caller's line, so that the caller has a name in there too."""
+    theirs = root / "etc/passwd"
+    try:
+        text = theirs.read_text()
+        mine = pwd.getpwuid(os.getuid())
+    except (OSError, KeyError):
+        return []
+    if any(line.split(":")[2:3] == [str(mine.pw_uid)] for line in text.splitlines()):
+        return []
+    line = f"{mine.pw_name}:x:{mine.pw_uid}:{mine.pw_gid}::{mine.pw_dir}:/bin/sh\n"
+    made = scratch / "passwd"
+    made.write_text(text + line)
+    return [("/etc/passwd", str(made))]

@@ -1,0 +1,59 @@
+"""Run OCI images with podman, through its command line (it has no daemon to talk to)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nbrw_builder.engine import WORK_DIRECTORY, RunRequest, hint_at
+from nbrw_builder.errors import HostError
+from nbrw_builder.foreground import run_foreground
+from nbrw_builder.oci_load import config_digest
+from nbrw_builder.process import run
+
+
+class PodmanEngine:
+    """podman. Without root the container's root is the caller: what it writes is the caller's."""
+
+    name = "podman"
+
+    def missing(self, kind: str) -> str | None:
+        """See :class:`nbrw_builder.engine.Engine`."""
+        if kind == "sif":
+            return "does not read SIF"
+        if not shutil.which("podman"):
+            return "not installed (`apt-get install podman`, `dnf install podman`)"
+        return None
+
+    def run(self, request: RunRequest) -> int:
+        """See :class:`nbrw_builder.engine.Engine`."""
+        lacking = self.missing(request.image.kind)
+        if lacking:
+            raise HostError(f"run {request.image.path}: podman: {lacking}")
+        return hint_at(
+            self.name, run_foreground(command(self._load(request), request)), (125, 126, 127)
+        )
+
+    def _load(self, request: RunRequest) -> str:
+        """The image's id in podman's store, put there if need be."""
+        path = Path(request.image.path).absolute()
+        known = config_digest(path, request.image.kind).hex
+        if known not in run(["podman", "images", "--all", "--no-trunc", "--quiet"]):
+            transport = "oci" if request.image.kind == "oci-dir" else "oci-archive"
+            run(["podman", "pull", "--quiet", f"{transport}:{path}"])
+        return known
+
+
+def command(image: str, request: RunRequest) -> list[str]:
+    """The argument vector that runs a loaded image."""
+    source = _quoted(f"src={request.directory}")
+    return [
+        "podman", "run", "--rm", "--interactive", "--network", "host", "--ulimit", "host", "--mount",
+        f"type=bind,{source},dst={WORK_DIRECTORY}", "--workdir", WORK_DIRECTORY, image,
+        *request.arguments,
+    ]  # fmt: skip
+
+
+def _quoted(text: str) -> str:
+    """A field of the comma-separated values that ``--mount`` takes."""
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"') else text

@@ -1,0 +1,67 @@
+"""`nbrw run IMAGE ARGS...`: run an image with whatever this host has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nbrw_builder.engine import Engine, RunRequest, refusals
+from nbrw_builder.engine_apptainer import ApptainerEngine
+from nbrw_builder.engine_docker import DockerEngine
+from nbrw_builder.engine_embedded import EmbeddedEngine
+from nbrw_builder.engine_podman import PodmanEngine
+from nbrw_builder.errors import HostError
+from nbrw_builder.image_file import open_image
+from nbrw_runtime.errors import UsageError
+
+
+def all_engines() -> tuple[Engine, ...]:
+    """Every engine, in the order of preference."""
+    return (ApptainerEngine(), DockerEngine(), PodmanEngine(), EmbeddedEngine())
+
+
+def choose_engine(
+    kind: str, wanted: str | None = None, engines: Sequence[Engine] | None = None
+) -> Engine:
+    """The engine for an image of this kind: the one wanted, else the first that can run it.
+
+    Apptainer is only chosen for SIF by itself: it converts OCI images at every change.
+
+    Raises UsageError for a name that is none, HostError that says what each engine lacks.
+    """
+    engines = all_engines() if engines is None else engines
+    if wanted is not None:
+        named = [engine for engine in engines if engine.name == wanted]
+        if not named:
+            names = ", ".join(engine.name for engine in engines)
+            raise UsageError(f"run with {wanted}: no such engine; there are {names}")
+        lacking = named[0].missing(kind)
+        if lacking:
+            raise HostError(f"run with {wanted}: {lacking}")
+        return named[0]
+    fit = [engine for engine in engines if kind == "sif" or engine.name != "apptainer"]
+    for engine in fit:
+        if engine.missing(kind) is None:
+            return engine
+    raise HostError(f"run an image of kind {kind}: nothing here can:\n{refusals(fit, kind)}")
+
+
+def run_image(
+    path: str | Path,
+    arguments: Sequence[str] = (),
+    *,
+    engine: str | None = None,
+    directory: str | Path | None = None,
+) -> int:
+    """Run an image's runscript with these arguments; returns its exit code.
+
+    ``directory`` (default: the current one) is the work directory, where inputs are looked for and
+    outputs go. Raises UsageError (no image, no directory), HostError (no engine), IntegrityError.
+    """
+    image = open_image(path)
+    work = Path(os.path.abspath(directory or ""))
+    if not work.is_dir():
+        raise UsageError(f"run {path}: the work directory {work} is not a directory")
+    chosen = choose_engine(image.kind, engine)
+    return chosen.run(RunRequest(image, tuple(arguments), work))
