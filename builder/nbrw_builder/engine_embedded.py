@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,13 +63,14 @@ class EmbeddedEngine:
         say = lambda text: print(f"nbrw: {text}", file=sys.stderr)  # noqa: E731
         with (
             unpacked(request.image, self._cache, say) as (root, lock),
-            tempfile.TemporaryDirectory(prefix="nbrw-run-") as scratch,
+            # Not an argument, which everybody on the host could read, and no file to be left.
+            os.fdopen(os.memfd_create("order"), "w+") as order,
         ):
             check_directory(request.directory, root)
-            order = make_order(request, root, self._cache / "rootfs" / "stage", Path(scratch))
-            note = Path(scratch, "order.json")
-            note.write_text(order.to_json())
-            return run_foreground([sys.executable, "-I", "-c", _LAUNCH, str(note)], pass_fds=[lock])
+            order.write(make_order(request, root, self._cache / "rootfs" / "stage").to_json())
+            order.flush()
+            argv = [sys.executable, "-I", "-c", _LAUNCH, str(order.fileno())]
+            return run_foreground(argv, pass_fds=[lock, order.fileno()])
 
 
 _OURS = [str(Path(found.__file__ or "").parent.parent) for found in (nbrw_builder, nbrw_runtime)]
@@ -78,9 +78,11 @@ _OURS = [str(Path(found.__file__ or "").parent.parent) for found in (nbrw_builde
 _LAUNCH = f"""
 import sys
 sys.path[:0] = {_OURS!r}
-from pathlib import Path
 from nbrw_builder.sandbox import main
-sys.exit(main(Path(sys.argv[1]).read_text()))
+with open(int(sys.argv[1])) as order:
+    order.seek(0)
+    text = order.read()
+sys.exit(main(text))
 """
 
 
@@ -93,13 +95,12 @@ def check_directory(directory: Path, root: Path) -> None:
         )
 
 
-def make_order(request: RunRequest, root: Path, stage: Path, scratch: Path) -> Order:
+def make_order(request: RunRequest, root: Path, stage: Path) -> Order:
     """The sandbox's order: what is mounted, and the environment."""
     environment = clean_environment(os.environ)
     wanted = [environment.get("HOME", ""), str(request.directory), "/tmp", "/var/tmp"]
     wanted.append(environment.get("XDG_CACHE_HOME", ""))
     binds = [path for path in map(os.path.normpath, wanted) if _can_be_bound(path)]
-    files = [(path, path) for path in ("/etc/hosts", "/etc/resolv.conf") if Path(path).is_file()]
     return Order(
         root=str(root),
         stage=str(stage),
@@ -107,7 +108,8 @@ def make_order(request: RunRequest, root: Path, stage: Path, scratch: Path) -> O
         environment=environment,
         directory=str(request.directory),
         binds=tuple(dict.fromkeys(binds)),
-        files=(*files, *_accounts(root, scratch)),
+        files=tuple(path for path in ("/etc/hosts", "/etc/resolv.conf") if Path(path).is_file()),
+        texts=_accounts(root),
     )
 
 
@@ -126,17 +128,14 @@ def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _accounts(root: Path, scratch: Path) -> list[tuple[str, str]]:
+def _accounts(root: Path) -> dict[str, str]:
     """The image's passwd with the caller's line, so that the caller has a name in there too."""
-    theirs = root / "etc/passwd"
     try:
-        text = theirs.read_text()
+        text = (root / "etc/passwd").read_text()
         mine = pwd.getpwuid(os.getuid())
     except (OSError, KeyError):
-        return []
+        return {}
     if any(line.split(":")[2:3] == [str(mine.pw_uid)] for line in text.splitlines()):
-        return []
+        return {}
     line = f"{mine.pw_name}:x:{mine.pw_uid}:{mine.pw_gid}::{mine.pw_dir}:/bin/sh\n"
-    made = scratch / "passwd"
-    made.write_text(text + line)
-    return [("/etc/passwd", str(made))]
+    return {"/etc/passwd": text + line}

@@ -48,7 +48,7 @@ def command(image: str, request: RunRequest) -> list[str]:
     """The argument vector that runs a loaded image."""
     source = _quoted(f"src={request.directory}")
     return [
-        "podman", "run", "--rm", "--interactive", "--network", "host", "--ulimit", "host", "--mount",
+        "podman", "run", "--rm", "--interactive", "--network", "host", "--mount",
         f"type=bind,{source},dst={WORK_DIRECTORY}", "--workdir", WORK_DIRECTORY, image,
         *request.arguments,
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Run a program in a directory tree as its root, without privileges and without a daemon.
 
-A process of its own, started with the path of a JSON file (:class:`Order`) as its argument:
-namespaces for users need a process without threads. An ordinary user gets a user namespace in
+A process of its own that is given an :class:`Order` as JSON: namespaces for users need a process
+without threads. An ordinary user gets a user namespace in
 which the ids stay as they are; root needs none (and in a chroot could not have one). The program
 has its own mounts and, where /proc can be mounted, its own process ids: when it ends, all that it
 started ends, and no mount is left.
@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,8 +32,9 @@ class Order:
     """What to run. Paths are the host's.
 
     ``root`` is the image's tree, ``stage`` an empty directory, ``binds`` are host directories to
-    have at their own paths (the home, ``/tmp``, the work directory), ``files`` host files by their
-    path in the image, ``environment`` replaces the caller's.
+    have at their own paths (the home, ``/tmp``, the work directory), ``files`` host files to have
+    at theirs where the image has one, ``texts`` the content of such files, by path.
+    ``environment`` replaces the caller's.
     """
 
     root: str
@@ -42,7 +43,8 @@ class Order:
     environment: dict[str, str]
     directory: str
     binds: tuple[str, ...] = ()
-    files: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+    texts: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The text that :func:`main` reads."""
@@ -172,13 +174,15 @@ def _make_private() -> None:
 
 def _build(order: Order, new: str, targets: list[str]) -> None:
     root = Path(order.root)
-    files = {path: source for path, source in order.files if (root / path.lstrip("/")).is_file()}
+    files = {path for path in (*order.files, *order.texts) if (root / path[1:]).is_file()}
     for step in plan_tree(root, [*targets, *files]):
         path = new + step.path
         if step.act == LINK:
             os.symlink(step.source, path)
-        elif step.act == MAKE and step.path in files:
-            _bind_file(files[step.path], path)
+        elif step.path in order.texts:
+            Path(path).write_text(order.texts[step.path])
+        elif step.path in files:
+            _bind_file(step.path, path)
         elif step.act == MAKE:
             Path(path).mkdir(0o755)
         elif step.act == BIND and Path(step.source).is_dir():
@@ -255,7 +259,3 @@ def _complain(error: OSError) -> None:
         "the sysctls user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns",
         file=sys.stderr,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).read_text()))
