@@ -12,6 +12,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -96,7 +97,7 @@ class DirectoryStore:
             while chunk := stream.read(_CHUNK):
                 hasher.update(chunk)
                 with storage_errors(self.root):
-                    target.write(chunk)
+                    _write_all(target, chunk)
                 size += len(chunk)
             digest = Digest.from_hex(hasher.hexdigest())
             self._rename(target, path, digest)
@@ -158,7 +159,7 @@ class DirectoryStore:
         with self._temporary() as (target, path):
             with storage_errors(self.root):
                 for part in parts:
-                    target.write(part)
+                    _write_all(target, part)
             self._rename(target, path, digest)
 
     @contextlib.contextmanager
@@ -179,7 +180,7 @@ class DirectoryStore:
             target.flush()
             os.fsync(target.fileno())
             os.fchmod(target.fileno(), 0o444)
-            os.rename(path, self._path(digest))
+            path.rename(self._path(digest))
 
 
 class StackedStore:
@@ -224,6 +225,13 @@ class StackedStore:
 
     def __iter__(self) -> Iterator[Digest]:
         return iter(sorted({digest for store in self.stores for digest in store}))
+
+
+def _write_all(target: RawIOBase, data: Buffer) -> None:
+    # One write(2) takes 2 GiB at most, and less than it was given when the disk fills up.
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[target.write(left) or 0 :]
 
 
 @contextlib.contextmanager
