@@ -15,11 +15,9 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY builder /src/builder
 COPY runtime /src/runtime
 COPY templates /src/templates
-# EXTRAS=example adds what examples/climate.ipynb needs. A secret called pip is used as pip's
-# configuration while building, and stays outside.
+# EXTRAS=example adds what examples/climate.ipynb needs.
 ARG EXTRAS=dask
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/nbrw/bin/pip install --no-cache-dir "/src[${EXTRAS}]"
+RUN /opt/nbrw/bin/pip install --no-cache-dir "/src[${EXTRAS}]"
 ENV PATH=/opt/nbrw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 WORKDIR /work
 CMD ["nbrw", "--help"]
