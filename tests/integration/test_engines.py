@@ -338,6 +338,7 @@ def test_apptainer_at_the_site_runs_the_image(images, site, work, monkeypatch):
         caller.argv("apptainer", "engines.sif", "sh", "-c", script, "sh", "a $b"),
         capture_output=True, text=True, timeout=120, **options,
     )  # fmt: skip
+    (site.share / "engines.sif").unlink()
     assert done.stdout == "/share\na $b\nthe environment\n", done.stderr
     assert done.returncode == 7
 
