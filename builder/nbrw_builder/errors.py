@@ -20,7 +20,7 @@ class BuildError(NbrwError):
 
 
 class HostError(NbrwError):
-    """The host lacks something (a program, a kernel feature); the message says what and where from."""
+    """The host lacks something (a program, a kernel feature); the message says what it is."""
 
     exit_code = EXIT_HOST
 

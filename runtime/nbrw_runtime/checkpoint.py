@@ -48,7 +48,7 @@ class Omitted:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as a cell left it; ``path`` absolute on the author's host; ``mode`` permission bits."""
+    """A file as a cell left it; ``path`` absolute on the author's host, ``mode`` its bits."""
 
     path: str
     digest: Digest

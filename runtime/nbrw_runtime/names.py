@@ -31,9 +31,9 @@ def names_of(source: str) -> Names:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        used = frozenset(_IDENTIFIER.findall(source))
+        words = frozenset(_IDENTIFIER.findall(source))
         dynamic = "%%" in source or "%run" in source or "%load" in source
-        return Names(used, dynamic or bool(used & _DYNAMIC_NAMES))
+        return Names(words, dynamic or bool(words & _DYNAMIC_NAMES))
     used: set[str] = set()
     star = False
     for node in ast.walk(tree):

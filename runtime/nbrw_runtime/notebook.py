@@ -90,7 +90,7 @@ def cell_digest(source: str) -> Digest:
 
 def code_cells(notebook: Mapping[str, Any]) -> tuple[Cell, ...]:
     """The code cells of an nbformat 4 notebook (its JSON), in order, numbered from 1."""
-    cells = []
+    cells: list[Cell] = []
     for raw in notebook["cells"]:
         if raw.get("cell_type") != "code":
             continue

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 RELOCATED_ROOT = "/nbrw/root"
 SYSTEM_DIRECTORIES = (
-    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/sbin", "/usr", "/nbrw",
+    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/sbin",
+    "/usr", "/nbrw",
 )  # fmt: skip
 
 

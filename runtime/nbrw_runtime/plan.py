@@ -98,7 +98,7 @@ def make_plan(
 
 
 def unrestored(recipe: Recipe, plan: Plan) -> dict[str, str]:
-    """Names that no cell of the plan brings back, each with a sentence that says why and what to do.
+    """Names that no cell of the plan brings back, each with a sentence: why, and what to do.
 
     They are not needed as far as can be seen; a cell that asks for one all the same is told this.
     """
@@ -145,10 +145,10 @@ def _start(
         word = "moved" if cells[common].digest in known else "edited or new"
         found.append((common + 1, word))
     for cell in cells[:common]:
-        if cell.source.strip() and "skip-execution" not in cell.tags:
-            if recipe.checkpoint(cell.number) is None:
-                found.append((cell.number, "the audit has no checkpoint of it"))
-                break
+        runs = cell.source.strip() and "skip-execution" not in cell.tags
+        if runs and recipe.checkpoint(cell.number) is None:
+            found.append((cell.number, "the audit has no checkpoint of it"))
+            break
     for data in recipe.dependencies.data:
         if data.path in changed and data.state is not DataState.WRITTEN:
             for number in data.cells:

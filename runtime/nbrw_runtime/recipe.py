@@ -37,7 +37,8 @@ class Environment:
 
     ``kernel`` is the argument vector of the kernelspec with paths as on the author's host;
     ``python`` the interpreter's path *in the image*. ``cwd`` is the author's working directory.
-    Paths are translated by :mod:`nbrw_runtime.paths`. ``variables`` are the recorded environment variables (an allow-list).
+    Paths are translated by :mod:`nbrw_runtime.paths`. ``variables`` are the recorded environment
+    variables (an allow-list).
     """
 
     python: str
@@ -67,7 +68,7 @@ class Recipe:
     cells: tuple[RecipeCell, ...]
     checkpoints: tuple[Checkpoint, ...]
     environment: Environment
-    dependencies: Dependencies = Dependencies()
+    dependencies: Dependencies = field(default_factory=Dependencies)
     layers: tuple[RecipeLayer, ...] = ()
     created_by: str = ""
     title: str = ""

@@ -1,8 +1,8 @@
 """Frozen dataclasses to JSON and back, driven by their type annotations.
 
 Only what our documents need: str, int, float, bool, None, Digest, Enum, tuple[X, ...],
-fixed tuples, dict[str, X], ``X | None`` and nested dataclasses. Unknown keys are ignored (a newer minor writer may add
-some); missing keys take the field's default or raise FormatError.
+fixed tuples, dict[str, X], ``X | None`` and nested dataclasses. Unknown keys are ignored (a newer
+minor writer may add some); missing keys take the field's default or raise FormatError.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return dataclasses.MISSING
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
@@ -93,8 +93,11 @@ def _decode(kind: Any, value: Any) -> Any:
         if not isinstance(value, dict):
             raise TypeError(f"expected an object, got {type(value).__name__}")
         hints = _hints(kind)  # type: ignore[arg-type]
-        known = {f.name: _decode(hints[f.name], value[f.name])
-                 for f in dataclasses.fields(kind) if f.name in value}
+        known = {
+            f.name: _decode(hints[f.name], value[f.name])
+            for f in dataclasses.fields(kind)
+            if f.name in value
+        }
         return kind(**known)  # type: ignore[operator]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -6,7 +6,6 @@ In the audit the builder writes it, in a repeat `nbrw_runtime.repeat` does.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +58,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as stream:
             stream.write(data)
-        os.chmod(name, 0o644)
-        os.rename(name, path)
+        Path(name).chmod(0o644)
+        Path(name).rename(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -9,7 +9,7 @@ from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.notebook import code_cells
-from nbrw_runtime.plan import Action, Request, make_plan, unrestored
+from nbrw_runtime.plan import Request, make_plan, unrestored
 from nbrw_runtime.recipe import Environment, Recipe, RecipeCell
 
 SOURCES = ["x = 1", "y = x + 1", "print(y)", "z = 3"]
