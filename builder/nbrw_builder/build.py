@@ -1,0 +1,203 @@
+"""`nbrw-build`: audit a notebook, find what it needs, pack an image."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbrw_builder import __version__
+from nbrw_builder.audit import Audit, AuditRequest, audited
+from nbrw_builder.audit_resume import load_traces
+from nbrw_builder.build_image import WrittenImage, kind_of, write_image
+from nbrw_builder.checkpoint_layers import checkpoint_layers
+from nbrw_builder.contents import ContentOptions, software_layers
+from nbrw_builder.entry import Entry, LayerPlan
+from nbrw_builder.errors import HostError, TraceError
+from nbrw_builder.host import RealHost
+from nbrw_builder.image import ImageConfig
+from nbrw_builder.kernelspec import runtime_root
+from nbrw_builder.layer import Layer
+from nbrw_builder.process import find_program
+from nbrw_builder.progress import Progress
+from nbrw_builder.relocate import ImageEnvironment, image_environment
+from nbrw_builder.resolve import Resolved, ResolveOptions, resolve
+from nbrw_builder.runtime_entries import runtime_support_entries
+from nbrw_runtime.dependency import Dependencies
+from nbrw_runtime.errors import UsageError
+from nbrw_runtime.recipe import (
+    RECIPE_PATH,
+    Environment,
+    Recipe,
+    RecipeCell,
+    RecipeLayer,
+    write_recipe,
+)
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What to build. ``include_private`` are paths that are packed although they look private."""
+
+    audit: AuditRequest
+    out: Path
+    include_private: tuple[str, ...] = ()
+    minimal: bool = False
+    compression: str = "gzip"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built image, its recipe, and notes for the user."""
+
+    image: WrittenImage
+    recipe: Recipe
+    notes: tuple[str, ...]
+
+
+def build(request: BuildRequest, progress: Progress) -> Built:
+    """Audit a notebook and write its image.
+
+    Raises what :func:`nbrw_builder.audit.audited` and :func:`nbrw_builder.build_image.write_image`
+    raise; what is missing to write the image is found before the notebook runs.
+    """
+    _check(request)
+    with audited(request.audit, progress) as audit:
+        return _pack(request, audit, progress)
+
+
+def _check(request: BuildRequest) -> None:
+    out = request.out
+    if not out.parent.is_dir():
+        raise UsageError(f"write {out}: there is no directory {out.parent}; make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise HostError(f"write {out}: {out.parent} cannot be written; name another place")
+    if kind_of(out) == "sif":
+        find_program("mksquashfs")
+
+
+def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
+    progress.stage("find software and data")
+    traces = load_traces(audit.directory, audit.state)
+    if not traces:
+        raise TraceError(
+            f"read the trace in {audit.directory.trace}: it is missing or broken; "
+            "build with --fresh"
+        )
+    host = RealHost()
+    home = str(Path.home())
+    notebook = os.path.abspath(request.audit.notebook)
+    options = ResolveOptions(
+        cwd=audit.state.cwd,
+        home=home,
+        notebook=notebook,
+        ignore=(str(audit.directory.root), str(runtime_root() / "nbrw_runtime")),
+        include_private=request.include_private,
+        preserved_root=str(audit.directory.trace / "preserved"),
+    )
+    resolved = resolve(traces, host, options)
+    environment = image_environment(resolved, audit.kernel.python, os.environ)
+    title = Path(notebook).stem
+    labels = _labels(audit, title)
+    support = runtime_support_entries(
+        environment.python,
+        environment.library_path,
+        environment.variables,
+        title=title,
+        labels=labels,
+    )
+    layers = software_layers(
+        resolved, host, ContentOptions(runtime_root(), request.minimal, tuple(support))
+    )
+    layers += checkpoint_layers(audit.checkpoints, audit.directory.store.path)
+    recipe: list[Recipe] = []
+
+    def finish(packed: Sequence[Layer]) -> LayerPlan:
+        recipe.append(_recipe(request, audit, resolved, environment, title, packed))
+        entry = Entry(RECIPE_PATH, data=write_recipe(recipe[0]))
+        return LayerPlan("recipe", (entry,), directory=os.path.dirname(RECIPE_PATH))
+
+    config = ImageConfig(
+        architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+        title=title,
+        name=f"{_image_name(title)}:latest",
+        variables=dict(environment.variables),
+        labels=labels,
+        cell_digests={cell.number: cell.digest for cell in audit.cells},
+        deffile=f"# Written by nbrw {__version__} from {Path(notebook).name}\n",
+    )
+    progress.stage("pack the image")
+    written = write_image(
+        layers,
+        request.out,
+        config=config,
+        finish=finish,
+        progress=progress.stage,
+        compression=request.compression,
+    )
+    return Built(written, recipe[0], (*audit.notes, *_notes(recipe[0].dependencies)))
+
+
+def _labels(audit: Audit, title: str) -> dict[str, str]:
+    return {
+        "io.github.nbrw.notebook": title,
+        "io.github.nbrw.cells": str(len(audit.cells)),
+        "io.github.nbrw.version": __version__,
+        "io.github.nbrw.python": audit.state.python_version,
+    }
+
+
+def _image_name(title: str) -> str:
+    """A repository name, as the OCI distribution-spec allows it."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "notebook"
+
+
+def _recipe(
+    request: BuildRequest,
+    audit: Audit,
+    resolved: Resolved,
+    environment: ImageEnvironment,
+    title: str,
+    packed: Sequence[Layer],
+) -> Recipe:
+    return Recipe(
+        notebook=audit.notebook,
+        cells=tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in audit.cells),
+        checkpoints=audit.checkpoints,
+        environment=Environment(
+            python=environment.python,
+            cwd=audit.state.cwd,
+            kernel=audit.kernel.argv,
+            python_version=audit.state.python_version,
+            platform=audit.state.platform,
+            variables=dict(environment.variables),
+        ),
+        dependencies=resolved.dependencies,
+        layers=tuple(
+            RecipeLayer(layer.name, layer.diff_id, layer.size, layer.cells, layer.directory)
+            for layer in packed
+        ),
+        created_by=f"nbrw {__version__}",
+        title=title,
+        parameters=request.audit.parameters,
+        uses_dask=any(
+            software.name.lower() in ("dask", "distributed")
+            for software in resolved.dependencies.software
+        ),
+    )
+
+
+def _notes(dependencies: Dependencies) -> tuple[str, ...]:
+    changed = [data.path for data in dependencies.data if data.changed]
+    notes = [
+        f"{path} was changed by another program while the notebook ran; the image has it as it "
+        "is now, and the cells that read it run again on repeat"
+        for path in changed
+    ]
+    notes += [f"left out: {left.path}: {left.reason}" for left in dependencies.left_out]
+    return (*notes, *dependencies.notes)
