@@ -1,0 +1,77 @@
+"""What `nbrw-build` says at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from nbrw_builder.build import Built
+from nbrw_runtime.describe import human_size
+from nbrw_runtime.plan import FILE_PREFIX
+
+_NOTES_SHOWN = 12
+
+
+def as_json_object(built: Built) -> dict[str, Any]:
+    """The result for scripts: format ``nbrw.build``, version 1; bytes and seconds."""
+    image = built.image
+    return {
+        "format": "nbrw.build",
+        "version": 1,
+        "image": {
+            "path": str(image.path),
+            "kind": image.kind,
+            "digest": str(image.digest),
+            "layers": [
+                {"name": layer.name, "diff_id": str(layer.diff_id), "size": layer.size}
+                for layer in image.layers
+            ],
+        },
+        "cells": [
+            {
+                "number": found.cell,
+                "status": found.status,
+                "seconds": found.seconds,
+                "overhead": found.overhead,
+                "omitted": [
+                    {"name": o.name, "type": o.type, "reason": o.reason} for o in found.omitted
+                ],
+            }
+            for found in built.recipe.checkpoints
+        ],
+        "left_out": [
+            {"path": left.path, "reason": left.reason}
+            for left in built.recipe.dependencies.left_out
+        ],
+        "notes": list(built.notes),
+    }
+
+
+def print_built(built: Built, console: Console) -> None:
+    """A few lines for a person."""
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    recipe = built.recipe
+    for found in recipe.checkpoints:
+        for omitted in found.omitted:
+            name = omitted.name.removeprefix(FILE_PREFIX)
+            line(f"cell {found.cell}: {name} ({omitted.type}) is not stored: {omitted.reason}")
+    for note in built.notes[:_NOTES_SHOWN]:
+        line(f"note: {note}")
+    if len(built.notes) > _NOTES_SHOWN:
+        line(f"note: {len(built.notes) - _NOTES_SHOWN} more; see `nbrw inspect`")
+    dependencies = recipe.dependencies
+    line(
+        f"{len(recipe.cells)} cells, {len(dependencies.software)} pieces of software, "
+        f"{len(dependencies.data)} data paths, {len(dependencies.left_out)} left out"
+    )
+    path = built.image.path
+    size = path.stat().st_size if path.is_file() else _size_below(path)
+    line(f"wrote {path}: {built.image.kind}, {human_size(size)}, {built.image.digest}")
+
+
+def _size_below(path: Any) -> int:
+    return sum(found.stat().st_size for found in path.rglob("*") if found.is_file())

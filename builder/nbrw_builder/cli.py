@@ -1,0 +1,234 @@
+"""The commands `nbrw-build` and `nbrw`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from nbrw_builder import __version__
+from nbrw_runtime.errors import EXIT_INTERRUPTED, CellError, NbrwError
+from nbrw_runtime.parameters import parse_value
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_EXIT_CODES = """\b
+Exit codes: 0 done, 1 a cell failed, 2 wrong usage, 3 an image is corrupt or of a newer
+format, 5 the host lacks something, 130 interrupted."""
+
+_BUILD_EXAMPLES = f"""\b
+Examples:
+  nbrw-build climate.ipynb -o climate.sif            for Apptainer
+  nbrw-build climate.ipynb -o climate.tar            for docker load, podman, skopeo
+  nbrw-build climate.ipynb -o climate                an OCI directory
+  nbrw-build climate.ipynb -o a.sif -p threshold 5   with another parameter
+  nbrw-build climate.ipynb -o a.sif -k ~/env/bin/python --timeout 600
+
+{_EXIT_CODES}"""
+
+
+@click.command(
+    "nbrw-build", context_settings=_CONTEXT, epilog=_BUILD_EXAMPLES, no_args_is_help=True
+)
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "out", type=click.Path(path_type=Path), required=True, metavar="IMAGE",
+    help="What to write: NAME.sif, NAME.tar (OCI tar) or a directory (OCI layout).",
+)  # fmt: skip
+@click.option(
+    "-k", "--kernel", metavar="NAME",
+    help="Kernel: a kernelspec's name or the path of a Python.  [default: the notebook's own]",
+)  # fmt: skip
+@click.option(
+    "--cwd", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Where the notebook runs.  [default: the directory it lies in]",
+)  # fmt: skip
+@click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="Set a parameter, as papermill does. May be given several times.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Longest time for one cell.  [default: none]",
+)  # fmt: skip
+@click.option("--allow-errors", is_flag=True, help="Go on after a cell that fails.")
+@click.option("--fresh", is_flag=True, help="Run every cell, whatever a former build left.")
+@click.option(
+    "--include-private", multiple=True, metavar="PATH",
+    help="Pack this file although it looks private. May be given several times.",
+)  # fmt: skip
+@click.option(
+    "--minimal", is_flag=True, help="Pack only the files that were used, not whole packages."
+)
+@click.option(
+    "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip",
+    show_default=True, help="Of layers in OCI images.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.version_option(__version__, prog_name="nbrw-build")
+def build_command(
+    notebook: Path,
+    out: Path,
+    kernel: str | None,
+    cwd: Path | None,
+    parameters: Sequence[tuple[str, str]],
+    timeout: float | None,
+    allow_errors: bool,
+    fresh: bool,
+    include_private: Sequence[str],
+    minimal: bool,
+    compression: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run NOTEBOOK once, trace what it uses, and pack an image that repeats any part of it.
+
+    The notebook is not changed, and nothing but the image and a cache is written. A build that was
+    interrupted, or whose cell failed, goes on where it stopped when it is started again.
+    """
+    from nbrw_builder.audit import AuditRequest
+    from nbrw_builder.build import BuildRequest, build
+    from nbrw_builder.build_report import as_json_object, print_built
+    from nbrw_builder.progress import Progress, TerminalProgress
+
+    request = BuildRequest(
+        AuditRequest(
+            notebook,
+            kernel,
+            cwd,
+            timeout,
+            allow_errors,
+            {name: parse_value(text) for name, text in parameters},
+            fresh,
+        ),
+        out,
+        tuple(include_private),
+        minimal,
+        compression,
+    )
+    console = Console(stderr=True)
+    watched = console.is_terminal and not quiet
+    with TerminalProgress(console) if watched else Progress() as progress:
+        built = build(request, progress)
+    if as_json:
+        click.echo(json.dumps(as_json_object(built), indent=1))
+    elif not quiet:
+        print_built(built, Console())
+
+
+@click.group(context_settings=_CONTEXT, epilog=_EXIT_CODES)
+@click.version_option(__version__, prog_name="nbrw")
+def nbrw() -> None:
+    """Audit a Jupyter notebook that drives a Dask cluster once; repeat any part of it anywhere."""
+
+
+nbrw.add_command(build_command, "build")
+
+
+@nbrw.command(
+    "run",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="\b\nExamples:\n  nbrw run climate.sif repeat --from 3\n"
+    "  nbrw run --engine podman climate.tar inspect\n  nbrw run climate.sif help\n",
+    no_args_is_help=True,
+)
+@click.option(
+    "--engine", metavar="NAME",
+    help="apptainer, docker, podman or embedded.  [default: the first that can run the image]",
+)  # fmt: skip
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run_command(engine: str | None, image: Path, arguments: Sequence[str]) -> None:
+    """Run IMAGE with whatever this host has; the arguments go to the image.
+
+    The current directory is the work directory: inputs are looked for there, outputs go there.
+    """
+    from nbrw_builder.run_image import run_image
+
+    sys.exit(run_image(image, arguments, engine=engine))
+
+
+@nbrw.command(
+    "inspect",
+    epilog="\b\nExamples:\n  nbrw inspect climate.sif\n  nbrw inspect --json climate.tar\n",
+    no_args_is_help=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("image", type=click.Path(path_type=Path))
+def inspect_command(as_json: bool, image: Path) -> None:
+    """Say what is in IMAGE, without running it."""
+    from nbrw_builder.inspect_image import inspect_image, print_description
+
+    description = inspect_image(image)
+    if as_json:
+        click.echo(json.dumps(description, indent=1))
+    else:
+        print_description(description)
+
+
+@nbrw.command("verify", epilog="\b\nExample:\n  nbrw verify climate.sif\n", no_args_is_help=True)
+@click.argument("image", type=click.Path(path_type=Path))
+def verify_command(image: Path) -> None:
+    """Read every byte of IMAGE and check it against its digests."""
+    from nbrw_builder.image_file import open_image
+
+    open_image(image).verify()
+    click.echo(f"{image}: all digests hold")
+
+
+def _end(error: NbrwError) -> int:
+    if isinstance(error, CellError) and error.traceback:
+        click.echo(error.traceback, err=True, color=sys.stderr.isatty())
+    click.echo(f"nbrw: {error}", err=True)
+    return error.exit_code
+
+
+def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run a command; errors that are meant for the user become a sentence and an exit code."""
+    # A request to end is treated as Ctrl-C: what is half-written is put away.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = command.main(
+            args=None if arguments is None else list(arguments), standalone_mode=False
+        )
+        return result if isinstance(result, int) else 0
+    except NbrwError as error:
+        return _end(error)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    click.echo("nbrw: interrupted", err=True)
+    return EXIT_INTERRUPTED
+
+
+def _entry(command: click.Command) -> Callable[[Sequence[str] | None], int]:
+    def entry(arguments: Sequence[str] | None = None) -> int:
+        return _run(command, arguments)
+
+    return entry
+
+
+#: What the console scripts call; each returns the exit code.
+main = _entry(nbrw)
+build_main = _entry(build_command)
+
+if __name__ == "__main__":
+    sys.exit(main(None))
