@@ -1,0 +1,218 @@
+"""Dask objects in the state: what is stored of them, how they come back. `docs/format/dask.md`.
+
+A Client or cluster is stored as its shape and comes back connected to the repeat's own cluster. A
+Future is stored as its value, written by the worker that has it; it comes back under the same key,
+loaded by a worker, so that persisted collections, which hold Futures, work unchanged.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from typing import Any
+
+from nbrw_runtime import dask_cluster
+from nbrw_runtime.codec import Omit, SaveContext, current_load_context
+from nbrw_runtime.dask_tasks import load_function, store_function
+from nbrw_runtime.digest import Digest
+
+_STALLED_SECONDS = 120.0  # without any task finishing, a pending future is given up
+_REFUSED = {
+    "Actor": "a Dask actor lives in one worker and cannot be stored",
+    "Queue": "a Dask queue lives in the scheduler and cannot be stored",
+    "Variable": "a Dask variable lives in the scheduler and cannot be stored",
+    "Lock": "a Dask lock lives in the scheduler and cannot be stored",
+    "Event": "a Dask event lives in the scheduler and cannot be stored",
+    "Semaphore": "a Dask semaphore lives in the scheduler and cannot be stored",
+    "MultiLock": "a Dask lock lives in the scheduler and cannot be stored",
+    "Pub": "a Dask topic lives in the scheduler and cannot be stored",
+    "Sub": "a Dask topic lives in the scheduler and cannot be stored",
+    "ClientExecutor": "an executor of a Dask client cannot be stored",
+    "as_completed": "an iterator over finishing tasks cannot be stored in the middle",
+    "Worker": "a Dask worker is a running server and cannot be stored",
+    "Scheduler": "a Dask scheduler is a running server and cannot be stored",
+    "Nanny": "a Dask nanny is a running server and cannot be stored",
+}
+
+#: Values of futures that were stored: key -> (its state in the client, digest or reason).
+_stored: dict[Any, tuple[Any, Digest | str]] = {}
+_clients: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def prepare(context: SaveContext) -> list[str]:
+    """Store the values of all futures that the notebook holds; returns notes for the user."""
+    from distributed.client import Client
+
+    notes: list[str] = []
+    for client in _live_clients(Client):
+        wanted = {
+            key: state
+            for key, state in list(client.futures.items())
+            if _stored.get(key, (None,))[0] is not state
+        }
+        if wanted:
+            notes += _store_values(client, wanted, context)
+    return notes
+
+
+def _live_clients(kind: Any) -> list[Any]:
+    found = [c for c in list(getattr(kind, "_instances", ())) if c.status == "running"]
+    return [c for c in found if not getattr(c, "asynchronous", False)]
+
+
+def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> list[str]:
+    from distributed import Future
+
+    ready = _await(client, wanted)
+    root = str(context.store_root)
+    tasks = {}
+    for key, state in wanted.items():
+        status = ready.get(key, state.status)
+        if status == "finished":
+            future = Future(key, client)
+            tasks[key] = client.submit(
+                store_function(), future, root, key=f"nbrw-store-{_text(key)}", pure=False,
+                retries=0, priority=1000,
+            )  # fmt: skip
+        elif status == "pending":
+            _stored[key] = (state, "a task was still running when the cell had ended")
+        else:
+            _stored[key] = (state, f"its task ended as {status!r}")
+    notes = []
+    for key, task in tasks.items():
+        try:
+            _stored[key] = (wanted[key], Digest(task.result()))
+        except Exception as error:
+            reason = f"the worker could not store its value: {type(error).__name__}: {error}"
+            _stored[key] = (wanted[key], reason)
+            notes.append(f"task {_text(key)}: {reason}")
+        task.release()
+    return notes
+
+
+def _await(client: Any, wanted: dict[Any, Any]) -> dict[Any, str]:
+    """Wait for pending futures while tasks keep finishing; their status by key."""
+    deadline = time.monotonic() + _STALLED_SECONDS
+    left = {key for key, state in wanted.items() if state.status == "pending"}
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        done = {key for key in left if wanted[key].status != "pending"}
+        if done:
+            left -= done
+            deadline = time.monotonic() + _STALLED_SECONDS
+    return {key: state.status for key, state in wanted.items()}
+
+
+def reducer(obj: Any, pickler: Any) -> Any:
+    """How to pickle a Dask object: a reduce value, an Omit, or None for "as usual"."""
+    kind = type(obj)
+    if not kind.__module__.startswith("distributed"):
+        return _cluster_reducer(obj) if _is_cluster(obj) else None
+    from distributed import Client, Future
+
+    if isinstance(obj, Future):
+        return _reduce_future(obj, pickler)
+    if isinstance(obj, Client):
+        return _reduce_client(obj)
+    if _is_cluster(obj):
+        return _cluster_reducer(obj)
+    for base in kind.__mro__:
+        if base.__module__.startswith("distributed") and base.__name__ in _REFUSED:
+            return Omit(_REFUSED[base.__name__])
+    return None
+
+
+def _reduce_future(future: Any, pickler: Any) -> Any:
+    state = getattr(future, "_state", None)
+    known = _stored.get(future.key)
+    if known is None or state is None or known[0] is not state:
+        return Omit(f"the value of future {_text(future.key)} is not to be had")
+    if isinstance(known[1], str):
+        return Omit(f"future {_text(future.key)}: {known[1]}")
+    if known[1] not in pickler.futures:
+        pickler.futures.append(known[1])
+    return restore_future, (future.key, str(known[1]))
+
+
+def _reduce_client(client: Any) -> Any:
+    if getattr(client, "asynchronous", False):
+        return Omit("an asynchronous Dask client cannot be stored")
+    if client.cluster is not None:
+        return restore_client, (client.cluster, None)
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    except TypeError:  # before 2025.4
+        workers = client.scheduler_info()["workers"].values()
+    except Exception:
+        workers = ()
+    threads = [int(worker.get("nthreads", 1)) for worker in workers]
+    shape = (len(threads) or 1, max(threads, default=1))
+    return restore_client, (None, shape)
+
+
+def _is_cluster(obj: Any) -> bool:
+    module = sys.modules.get("distributed.deploy.cluster")
+    return module is not None and isinstance(obj, module.Cluster)
+
+
+def _cluster_reducer(cluster: Any) -> Any:
+    specs = getattr(cluster, "worker_spec", {})
+    threads = [
+        int(spec.get("options", {}).get("nthreads", 1) or 1)
+        for spec in specs.values()
+        if isinstance(spec, dict)
+    ]
+    if not threads:
+        info = getattr(cluster, "scheduler_info", {}).get("workers", {})
+        threads = [int(worker.get("nthreads", 1)) for worker in info.values()]
+    module = sys.modules.get("distributed.nanny")
+    processes = any(
+        isinstance(spec, dict)
+        and module is not None
+        and isinstance(spec.get("cls"), type)
+        and issubclass(spec["cls"], module.Nanny)
+        for spec in specs.values()
+    )
+    return restore_cluster, (len(threads) or 1, max(threads, default=1), processes or not specs)
+
+
+def restore_cluster(workers: int, threads: int, processes: bool) -> Any:
+    """A cluster of this shape on this machine."""
+    return dask_cluster.start(workers, threads, processes)
+
+
+def restore_client(cluster: Any, shape: tuple[int, int] | None) -> Any:
+    """A client of the given cluster, or of a new one of this shape, as the default client."""
+    from distributed import Client
+
+    if cluster is None:
+        workers, threads = shape or (1, 1)
+        cluster = dask_cluster.start(workers, threads, True)
+    return Client(cluster)
+
+
+def restore_future(key: Any, digest: str) -> Any:
+    """A Future of the same key, whose value a worker loads from the store."""
+    from distributed import Future, default_client
+
+    context = current_load_context()
+    try:
+        client = default_client()
+    except ValueError:
+        # The client itself was not restored yet, or is gone while the future lives on.
+        client = restore_client(None, (dask_cluster.cpus(), 1))
+    if key in client.futures:
+        return Future(key, client)
+    path = str(context.store.path(Digest(digest)))  # type: ignore[attr-defined]
+    future = client.submit(load_function(), path, digest, key=key, pure=False)
+    _remember(future, digest)
+    return future
+
+
+def _remember(future: Any, digest: str) -> None:
+    _stored[future.key] = (future._state, Digest(digest))
+
+
+def _text(key: Any) -> str:
+    return key if isinstance(key, str) else "-".join(str(part) for part in key)

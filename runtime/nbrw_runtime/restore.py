@@ -1,0 +1,102 @@
+"""Bring back what cells left in the namespace. Only the last version of each name is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbrw_runtime.checkpoint import Checkpoint, StoredObject
+from nbrw_runtime.codec import LoadContext, load
+from nbrw_runtime.errors import IntegrityError, NotFoundError
+from nbrw_runtime.state import is_connection_type
+from nbrw_runtime.state_providers import PREFIX, Provider
+
+
+@dataclass
+class Restored:
+    """What came back: names by cell; what did not, with the reason; the objects that are whole."""
+
+    names: dict[int, list[str]] = field(default_factory=dict)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    objects: list[StoredObject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def surviving(checkpoints: Iterable[Checkpoint]) -> dict[str, tuple[int, StoredObject]]:
+    """The names that exist after these cells, each with the cell and object that it comes from."""
+    live: dict[str, tuple[int, StoredObject]] = {}
+    for checkpoint in checkpoints:
+        for stored in checkpoint.objects:
+            for name in stored.names:
+                live[name] = (checkpoint.cell, stored)
+        for name in checkpoint.deleted:
+            live.pop(name, None)
+        for omitted in checkpoint.omitted:
+            live.pop(omitted.name, None)
+    return live
+
+
+def restore(
+    checkpoints: Iterable[Checkpoint],
+    namespace: dict[str, Any],
+    context: LoadContext,
+    providers: Mapping[str, Provider],
+) -> Restored:
+    """Load what these cells left, in order, into the namespace; nothing raises but interrupts."""
+    ordered = sorted(checkpoints, key=lambda found: found.cell)
+    live = surviving(ordered)
+    result = Restored()
+    gone = {n for found in ordered for n in (*found.deleted, *(o.name for o in found.omitted))}
+    for name in gone - set(live):
+        namespace.pop(name, None)
+    for checkpoint in ordered:
+        result.names[checkpoint.cell] = []
+        for stored in sorted(checkpoint.objects, key=_connects_not):
+            names = [n for n in stored.names if live.get(n) == (checkpoint.cell, stored)]
+            if not names:
+                continue
+            try:
+                values = _load(stored, context)
+            except Exception as error:
+                if names[0].startswith(PREFIX):
+                    result.notes.append(f"{names[0]} could not be set: {error}")
+                    continue
+                result.failed.append(
+                    {
+                        "cell": checkpoint.cell,
+                        "names": names,
+                        "reason": f"{type(error).__name__}: {error}",
+                        "integrity": isinstance(error, (IntegrityError, NotFoundError)),
+                    }
+                )
+                continue
+            for name in names:
+                if name in providers:
+                    _set(providers[name], values[name], result)
+                else:
+                    namespace[name] = values[name]
+                    result.names[checkpoint.cell].append(name)
+            if len(names) == len(stored.names):
+                result.objects.append(stored)
+    return result
+
+
+def _connects_not(stored: StoredObject) -> bool:
+    return not any(is_connection_type(kind) for kind in stored.types)
+
+
+def _load(stored: StoredObject, context: LoadContext) -> Any:
+    payload = context.store.get(stored.blob)
+    mapped = getattr(context.store, "map", context.store.get)
+    buffers = [mapped(digest) for digest in stored.buffers]
+    return load(payload, buffers, stored.codec, context)
+
+
+def _set(provider: Provider, value: Any, result: Restored) -> None:
+    if value is None:
+        return
+    try:
+        provider.set(value)
+    except Exception as error:
+        result.notes.append(f"{provider.name} could not be set: {error}")

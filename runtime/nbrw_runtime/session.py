@@ -1,0 +1,298 @@
+"""One kernel's session: marks cells, takes checkpoints, restores. `docs/design.md`, section 2.
+
+The functions at the end are what the executor calls by silent requests; they answer in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from nbrw_runtime import restore as restoring
+from nbrw_runtime.checkpoint import (
+    CHECKPOINT_FORMAT,
+    CHECKPOINT_VERSION,
+    Checkpoint,
+    Omitted,
+    StoredFile,
+)
+from nbrw_runtime.codec import LoadContext, SaveContext
+from nbrw_runtime.errors import NbrwError, StorageError
+from nbrw_runtime.names import names_of
+from nbrw_runtime.notebook import cell_digest
+from nbrw_runtime.plan import FILE_PREFIX
+from nbrw_runtime.recipe import RecipeCell, load_document
+from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.session_file import Session, write_atomically
+from nbrw_runtime.state import StateTracker
+from nbrw_runtime.state_providers import PREFIX, Baseline, secret_variables
+from nbrw_runtime.store import DirectoryStore, StackedStore
+
+
+class KernelSession:
+    """Lives in the kernel, beside the notebook's namespace, from before the first cell."""
+
+    def __init__(self, session: Session, shell: Any) -> None:
+        self.session = session
+        self.shell = shell
+        self.failure: str | None = None
+        self.notes: list[str] = []
+        roots = [DirectoryStore(root) for root in session.stores]
+        self.store = StackedStore(roots)
+        self.baseline = Baseline(session.author_cwd or session.cwd, session.cwd)
+        self.context = SaveContext(shell.user_ns, self.store, roots[0].root)
+        providers = self.baseline.providers()
+        self.providers = {provider.name: provider for provider in providers}
+        hidden = frozenset(shell.user_ns_hidden)
+        self.tracker = StateTracker(shell.user_ns, hidden, self.context, providers)
+        self.tracker.baseline()
+        self._last = 0
+        self._cell: RecipeCell | None = None
+        self._source = ""
+        self._began = 0.0
+
+    def register(self) -> None:
+        """Have IPython call us around each cell, before anyone else."""
+        self.shell.events.register("pre_run_cell", self.before_cell)
+        self.shell.events.register("post_run_cell", self.after_cell)
+
+    # -- around a cell -------------------------------------------------------------------------
+
+    def before_cell(self, info: Any) -> None:
+        """A cell is about to run: which one is it?"""
+        self._source = info.raw_cell or ""
+        self._cell = self._find(self._source)
+        if self._cell is not None:
+            self._last = self._cell.number
+            _mark(self._cell.number, "begin")
+        self._began = time.perf_counter()
+
+    def after_cell(self, result: Any) -> None:
+        """A cell has run."""
+        seconds = time.perf_counter() - self._began
+        cell, self._cell = self._cell, None
+        if cell is None:
+            return
+        _mark(cell.number, "end")
+        if self.session.mode != "audit":
+            return
+        try:
+            self._checkpoint(cell, bool(result.success), seconds)
+        except StorageError as error:
+            self.failure = str(error)
+        except Exception as error:
+            # A defect of ours must not touch the notebook; without checkpoint the cell runs again.
+            self.notes.append(f"no checkpoint of cell {cell.number}: {error!r}")
+
+    def _find(self, source: str) -> RecipeCell | None:
+        """The next cell with this source; the notebook's order decides between equal ones."""
+        digest = cell_digest(source)
+        later = [c for c in self.session.cells if c.number > self._last]
+        for cell in later:
+            if cell.source == source:
+                return cell
+        for cell in later:
+            if cell.digest == digest:
+                return cell
+        return next((c for c in self.session.cells if c.source == source), None)
+
+    def _checkpoint(self, cell: RecipeCell, success: bool, seconds: float) -> None:
+        began = time.perf_counter()
+        self._prepare_dask()
+        changes = self.tracker.changes(self._source)
+        files, removed, unstored = self._files(cell.number)
+        notes = []
+        secrets = secret_variables(self.baseline)
+        if secrets:
+            notes.append(
+                f"environment variables that look private are not stored: {', '.join(secrets)}"
+            )
+        checkpoint = Checkpoint(
+            cell=cell.number,
+            code=cell.digest,
+            status="ok" if success else "error",
+            objects=changes.objects,
+            deleted=changes.deleted,
+            omitted=changes.omitted + unstored,
+            files=files,
+            removed=removed,
+            seconds=round(seconds, 6),
+            overhead=round(time.perf_counter() - began, 6),
+            notes=tuple(notes),
+            reads=tuple(sorted(names_of(self._source).used)),
+        )
+        path = Path(self.session.checkpoints) / f"{cell.number:04d}.json"
+        write_atomically(path, json.dumps(to_json(checkpoint)).encode() + b"\n")
+
+    def _prepare_dask(self) -> None:
+        if "distributed" in sys.modules:
+            from nbrw_runtime import dask_state
+
+            self.notes += dask_state.prepare(self.context)
+
+    def _files(
+        self, number: int
+    ) -> tuple[tuple[StoredFile, ...], tuple[str, ...], tuple[Omitted, ...]]:
+        """The files that the cell left, from the tracer's list, in the store."""
+        if not self.session.written:
+            return (), (), ()
+        try:
+            value = json.loads((Path(self.session.written) / f"{number}.json").read_bytes())
+        except FileNotFoundError:
+            return (), (), ()
+        files, unstored = [], []
+        for path in value["written"]:
+            if not _is_result(path):
+                continue
+            try:
+                files.append(self._store_file(path))
+            except OSError as error:
+                reason = f"it could not be read: {error.strerror}"
+                unstored.append(Omitted(FILE_PREFIX + path, "file", reason))
+        removed = tuple(path for path in value["removed"] if _is_result(path))
+        return tuple(files), removed, tuple(unstored)
+
+    def _store_file(self, path: str) -> StoredFile:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(path)
+            digest = self.store.put(os.fsencode(target))
+            return StoredFile(path, digest, len(target), 0o777, target)
+        digest, size = self.store.put_file(path)
+        return StoredFile(path, digest, size, stat.S_IMODE(status.st_mode))
+
+    # -- what the executor asks for ------------------------------------------------------------
+
+    def checkpoint_of(self, number: int) -> Checkpoint:
+        """A cell's checkpoint, as it is on disk. Raises FormatError or OSError."""
+        path = Path(self.session.checkpoints) / f"{number:04d}.json"
+        value = load_document(path.read_bytes(), CHECKPOINT_FORMAT, CHECKPOINT_VERSION, str(path))
+        return from_json(Checkpoint, value, str(path))
+
+    def restore(self, numbers: list[int]) -> dict[str, Any]:
+        """Bring back what these cells left."""
+        checkpoints = [self.checkpoint_of(number) for number in numbers]
+        namespace = self.shell.user_ns
+        context = LoadContext(namespace, self.store, self.session.mode == "repeat")
+        result = restoring.restore(checkpoints, namespace, context, self.providers)
+        self.tracker.restored(result.objects)
+        if numbers:
+            self._last = max(self._last, max(numbers))
+            self._restore_history(numbers, namespace)
+        self.notes += result.notes
+        names = {str(cell): names for cell, names in result.names.items()}
+        return {"restored": names, "failed": result.failed, "notes": result.notes}
+
+    def _restore_history(self, numbers: list[int], namespace: dict[str, Any]) -> None:
+        """In, Out, `_` and the execution count, as far as the names tell."""
+        shell = self.shell
+        ran = [c for c in self.session.cells if c.number <= max(numbers) and c.source.strip()]
+        shell.execution_count = max(shell.execution_count, len(ran) + 1)
+        history = namespace.get("In")
+        if isinstance(history, list):
+            history[:] = ["", *(cell.source for cell in ran)]
+        outputs = namespace.get("_oh")
+        if not isinstance(outputs, dict):
+            return
+        shown = sorted(
+            int(name[1:]) for name in namespace if name[:1] == "_" and name[1:].isdigit()
+        )
+        for number in shown:
+            outputs[number] = namespace[f"_{number}"]
+        for name, number in zip(("_", "__", "___"), reversed(shown), strict=False):
+            namespace[name] = namespace[f"_{number}"]
+
+    def verify(self, number: int) -> dict[str, Any]:
+        """Whether a cell that was run again left what the author's run of it left."""
+        self._prepare_dask()
+        stored = [
+            found
+            for found in self.checkpoint_of(number).objects
+            if not found.names[0].startswith(PREFIX)
+        ]
+        present = self.tracker.identities(found.names for found in stored)
+        differs = [
+            name for found in stored if present[found.names] != found.digest for name in found.names
+        ]
+        return {"equal": not differs, "differs": differs}
+
+    def status(self) -> dict[str, Any]:
+        """What went wrong since the start."""
+        return {"failure": self.failure, "notes": self.notes, "cell": self._last}
+
+    def finish(self) -> dict[str, Any]:
+        """The notebook has ended."""
+        return {"notes": self.notes}
+
+
+def _mark(number: int, edge: str) -> None:
+    try:
+        os.readlink(f"/nbrw/cell/{number}/{edge}")
+    except OSError:
+        pass
+
+
+def _is_result(path: str) -> bool:
+    """Whether a written file is a result of the notebook; caches are not."""
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    if path.startswith((cache + "/", home + "/.ipython/", home + "/.jupyter/", "/var/", "/run/")):
+        return False
+    if path.startswith((home + "/.local/share/jupyter/", home + "/.config/matplotlib/")):
+        return False
+    parts = path.split("/")
+    if "__pycache__" in parts or "dask-scratch-space" in parts or ".ipynb_checkpoints" in parts:
+        return False
+    return not path.startswith(("/tmp/pymp-", "/tmp/ipykernel_", "/tmp/dask-"))
+
+
+_current: KernelSession | None = None
+
+
+def begin(session: Session, shell: Any) -> KernelSession:
+    """Make this process' session and register it."""
+    global _current
+    _current = KernelSession(session, shell)
+    _current.register()
+    return _current
+
+
+def current() -> KernelSession:
+    """This process' session. Raises LookupError if there is none."""
+    if _current is None:
+        raise LookupError("this kernel was not started by nbrw")
+    return _current
+
+
+def _answer(value: dict[str, Any]) -> str:
+    return json.dumps(value)
+
+
+def status_json() -> str:
+    """See :meth:`KernelSession.status`."""
+    return _answer(current().status())
+
+
+def restore_json(numbers: str) -> str:
+    """See :meth:`KernelSession.restore`; an error of ours is reported as a failure."""
+    cells = json.loads(numbers)
+    try:
+        return _answer(current().restore(cells))
+    except (NbrwError, OSError) as error:
+        failed = {"cell": cells[0] if cells else 0, "names": [], "reason": str(error)}
+        return _answer({"restored": {}, "failed": [{**failed, "integrity": True}]})
+
+
+def verify_json(number: int) -> str:
+    """See :meth:`KernelSession.verify`."""
+    return _answer(current().verify(number))
+
+
+def finish_json() -> str:
+    """See :meth:`KernelSession.finish`."""
+    return _answer(current().finish())
