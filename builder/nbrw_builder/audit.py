@@ -67,6 +67,10 @@ def audited(request: AuditRequest, progress: Progress):  # type: ignore[no-untyp
     path = Path(os.path.abspath(request.notebook))
     original = read_notebook(path)
     notebook = inject(original, request.parameters)
+    for cell in notebook["cells"]:
+        # On disk text may be a list of lines.
+        if isinstance(cell.get("source"), list):
+            cell["source"] = "".join(cell["source"])
     kernel = find_kernel(notebook, request.kernel)
     cwd = Path(os.path.abspath(request.cwd or path.parent))
     if not cwd.is_dir():
