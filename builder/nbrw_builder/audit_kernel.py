@@ -21,7 +21,8 @@ from nbrw_builder.kernelspec import Kernel, traced_spec
 from nbrw_runtime.errors import CellError, RestoreError
 
 _STARTUP_SECONDS = 120
-_SHUTDOWN_SECONDS = 30.0
+# A kernel with a Dask cluster often does not end by itself; then it is told to after half of this.
+_SHUTDOWN_SECONDS = 4.0
 
 
 class AuditKernel:

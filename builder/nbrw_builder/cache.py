@@ -65,6 +65,7 @@ def _entry_key(entry: Entry) -> list[Any]:
     elif entry.source is not None and entry.stamp is not None:
         known = entry.digest
         content = [str(known), entry.stamp[2]] if known else list(entry.stamp)
+        content.append(entry.head.hex())
     return [entry.path, entry.mode, content]
 
 

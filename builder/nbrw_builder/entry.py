@@ -17,7 +17,8 @@ class Entry:
     ``source`` (a host file whose bytes are taken), ``data`` (the bytes themselves) and ``target``
     (a symbolic link's text) is set; none of them makes a directory. ``stamp`` is the source's
     (device, inode, size, ctime_ns): with equal stamps the bytes are believed to be equal. If
-    ``digest`` is given, packing fails unless the bytes have it.
+    ``digest`` is given, packing fails unless the bytes have it. ``head`` takes the place of the
+    source's first bytes (the time that a ``.pyc`` says its source has).
     """
 
     path: str
@@ -27,6 +28,7 @@ class Entry:
     target: str | None = None
     stamp: tuple[int, int, int, int] | None = None
     digest: Digest | None = None
+    head: bytes = b""
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or posixpath.normpath(self.path) != self.path:

@@ -228,6 +228,8 @@ def write_content(entry: Entry, sink: Sink) -> None:
                 raise _gone(entry, error) from error
             if not data:
                 raise _changed(entry)
+            if entry.head and left == stamp[2]:
+                data = entry.head + data[len(entry.head) :]
             if hasher:
                 hasher.update(data)
             sink.write(data)
