@@ -19,6 +19,7 @@ from nbrw_builder.entry import Entry, LayerPlan
 from nbrw_builder.errors import HostError, TraceError
 from nbrw_builder.host import RealHost
 from nbrw_builder.image import ImageConfig
+from nbrw_builder.interpreter import ask_python
 from nbrw_builder.kernelspec import runtime_root
 from nbrw_builder.layer import Layer
 from nbrw_builder.process import find_program
@@ -96,6 +97,7 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
         cwd=audit.state.cwd,
         home=home,
         notebook=notebook,
+        python=ask_python(audit.kernel.python),
         ignore=(str(audit.directory.root), str(runtime_root() / "nbrw_runtime")),
         include_private=request.include_private,
         preserved_root=str(audit.directory.trace / "preserved"),

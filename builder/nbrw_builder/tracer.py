@@ -88,10 +88,11 @@ def _start_tracer(
     os.close(to_kernel[1])
     os.waitpid(child, 0)
     try:
-        tracer = os.read(to_kernel[0], 32)
-        if not tracer:
+        greeting = os.read(to_kernel[0], 4096)
+        if not greeting:
             return "the tracer did not start"
-        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(int(tracer)), 0, 0, 0)
+        tracer, *numbers = json.loads(greeting)
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(tracer), 0, 0, 0)
         os.write(to_tracer[1], b"x")
         answer = os.read(to_kernel[0], 4096)
     except OSError as error:
@@ -102,9 +103,7 @@ def _start_tracer(
     if answer != b"ok":
         return answer.decode("utf-8", "replace") or "the tracer did not attach"
     try:
-        from nbrw_builder.syscalls import traced_calls
-
-        install(traced_calls())
+        install(numbers)
     except OSError as error:
         return str(error)
     return None
@@ -135,7 +134,7 @@ def _trace(
     calls = traced_calls()
     header = Header("ptrace", kernel, str(Path.cwd()), tuple(argv), tuple(sorted(calls.values())))
     writer = TraceWriter(trace, header)
-    os.write(to_kernel, str(os.getpid()).encode())
+    os.write(to_kernel, json.dumps([os.getpid(), *calls]).encode())
     if os.read(from_kernel, 1) != b"x":
         return
     try:

@@ -1,0 +1,365 @@
+"""From traces and facts of the host to dependencies: every used path has exactly one place.
+
+The rules in words are in `docs/dependencies.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nbrw_builder.host import Host
+from nbrw_builder.interpreter import Interpreters, Python
+from nbrw_builder.packages import Package, Packages, Provider
+from nbrw_builder.packages_conda import CondaPackages
+from nbrw_builder.packages_dpkg import DpkgPackages
+from nbrw_builder.packages_python import PythonDistributions
+from nbrw_builder.private import why_private
+from nbrw_builder.uses import Use, collect
+from nbrw_runtime.dependency import (
+    Data,
+    DataState,
+    Dependencies,
+    LeftOut,
+    Software,
+    SoftwareKind,
+)
+from nbrw_runtime.digest import digest_json
+from nbrw_runtime.paths import is_system
+from nbrw_runtime.trace import Kind, Trace
+
+_KINDS = {
+    "python": SoftwareKind.DISTRIBUTION,
+    "conda": SoftwareKind.CONDA,
+    "dpkg": SoftwareKind.DPKG,
+    "interpreter": SoftwareKind.INTERPRETER,
+    "local": SoftwareKind.LOCAL,
+}
+_NOT_FILES = ("/proc", "/sys", "/dev", "/run", "/var/run", "/nbrw")
+# Made anew for the image, or the host's own business.
+_HOST_SETTINGS = (
+    "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+    "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/ld.so.cache",
+    "/etc/ld.so.preload", "/etc/localtime", "/etc/timezone", "/etc/machine-id", "/etc/fstab",
+    "/etc/mtab", "/etc/pip.conf", "/etc/gitconfig", "/etc/environment", "/etc/inputrc",
+)  # fmt: skip
+_LARGEST_TEXT = 65_536  # bytes of a file that is searched for private keys
+
+
+@dataclass(frozen=True)
+class ResolveOptions:
+    """What resolving needs to know beside the traces; all paths absolute."""
+
+    cwd: str
+    home: str
+    notebook: str
+    python: Python
+    ignore: tuple[str, ...] = ()
+    include_private: tuple[str, ...] = ()
+    preserved_root: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Where the bytes of a data path are now; ``link``: it is listed only."""
+
+    path: str
+    source: str
+    directory: bool = False
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Dependencies, and what packing needs beside them."""
+
+    dependencies: Dependencies
+    python: Python
+    packages: tuple[Package, ...]
+    loose: tuple[str, ...]  # software files that no package owns
+    content: tuple[Content, ...]
+    site_directories: tuple[str, ...] = ()
+    touched: frozenset[str] = frozenset()
+    editable: dict[str, str] = field(default_factory=dict)  # source file -> its package
+
+
+@dataclass
+class _Found:
+    software: dict[tuple[str, str, str], tuple[Package, list[Use]]] = field(default_factory=dict)
+    loose: list[Use] = field(default_factory=list)
+    data: list[Data] = field(default_factory=list)
+    content: list[Content] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Resolved:
+    """Tell software from data from what stays behind, for every path that the traces name."""
+    uses = collect(traces)
+    packages = _packages(host, options.python, uses)
+    found = _Found()
+    for use in uses.values():
+        _place(use, uses, packages, host, options, found)
+    touched = [package for package, _ in found.software.values()]
+    closure = packages.closure(touched)
+    known = {(p.kind, p.name, p.location) for p in touched}
+    dependents = _dependents(closure)
+    software = [_software(package, used) for package, used in found.software.values()]
+    software += [
+        Software(_KINDS[p.kind], p.name, p.version, p.location, requires=dependents.get(p.name, ()))
+        for p in closure
+        if (p.kind, p.name, p.location) not in known
+    ]
+    software += [
+        Software(SoftwareKind.FILE, use.path, "", "", _cells(use), _roles(use), 1)
+        for use in found.loose
+    ]
+    network = {
+        f"{event.detail['address']}:{event.detail['port']}"
+        for trace in traces
+        for event in trace.events
+        if event.kind is Kind.CONNECT and _is_remote(event.detail)
+    }
+    gaps = [gap.reason for trace in traces for gap in trace.gaps]
+    notes = [*found.notes, *(f"the trace has a gap: {gap}" for gap in dict.fromkeys(gaps))]
+    dependencies = Dependencies(
+        software=tuple(sorted(software, key=lambda s: (s.kind.value, s.name))),
+        data=tuple(sorted(found.data, key=lambda d: d.path)),
+        left_out=tuple(sorted(found.left_out, key=lambda left: left.path)),
+        network=tuple(sorted(network)),
+        notes=tuple(notes),
+    )
+    loose = tuple(use.path for use in found.loose)
+    sites = _site_directories(options.python, uses)
+    touched = [(package, use.path) for package, used in found.software.values() for use in used]
+    return Resolved(
+        dependencies,
+        options.python,
+        closure,
+        loose,
+        tuple(found.content),
+        tuple(sites),
+        frozenset(path for _, path in touched),
+        {path: package.name for package, path in touched if package.editable},
+    )
+
+
+def _packages(host: Host, python: Python, uses: dict[str, Use]) -> Packages:
+    providers: list[tuple[str, Provider]] = []
+    for prefix in dict.fromkeys((python.prefix, python.base_prefix)):
+        if host.lstat(prefix + "/conda-meta") is not None:
+            providers.append(("conda", CondaPackages(host, prefix)))
+    sites = _site_directories(python, uses)
+    providers.append(("python", PythonDistributions(host, sites, python.markers)))
+    dpkg = DpkgPackages(host)
+    conda = any(kind == "conda" for kind, _ in providers)
+    if (dpkg.owner(host.realpath(python.base_executable)) is None and not conda) or python.is_venv:
+        providers.append(("interpreter", Interpreters(host, python)))
+    providers.append(("dpkg", dpkg))
+    return Packages(host, providers)
+
+
+def _site_directories(python: Python, uses: dict[str, Use]) -> list[str]:
+    sites = dict.fromkeys((python.purelib, python.platlib, *python.path))
+    for path in uses:
+        for word in ("/site-packages/", "/dist-packages/"):
+            head, found, _ = path.partition(word)
+            if found:
+                sites[head + word[:-1]] = None
+    return [site for site in sites if site.endswith("-packages")]
+
+
+def _place(
+    use: Use,
+    uses: dict[str, Use],
+    packages: Packages,
+    host: Host,
+    options: ResolveOptions,
+    found: _Found,
+) -> None:
+    path = use.path
+    if _is_ignored(path, options) or (use.kinds == {"write"} and _is_cache(path, options)):
+        return
+    if use.written and not use.inputs:
+        if not _is_cache(path, options) and not _is_software_place(path, options, packages):
+            found.data.append(Data(path, DataState.WRITTEN, _cells(use), _roles(use)))
+        return
+    if use.kinds <= {"absent"}:
+        if use.cells and _absence_counts(path, options):
+            found.data.append(Data(path, DataState.ABSENT, _cells(use), _roles(use)))
+        return
+    package = packages.owner(path) if "list" not in use.kinds else None
+    if package is not None and package.kind == "python" and ".dist-info/" in path:
+        # Whoever looks for plugins reads the metadata of all that is installed.
+        found.loose.append(use)
+        return
+    if package is not None:
+        key = (package.kind, package.name, package.location)
+        found.software.setdefault(key, (package, []))[1].append(use)
+        return
+    if "list" in use.kinds and not use.inputs:
+        _place_listed(use, uses, host, options, found)
+        return
+    reason = _private(path, host, options)
+    if reason is not None:
+        found.left_out.append(LeftOut(path, reason, _cells(use)))
+        return
+    if _is_cache(path, options):
+        return
+    if _is_software_place(path, options, packages):
+        if host.stat(path) is not None:
+            found.loose.append(use)
+        return
+    if not use.cells and not path.startswith(options.cwd + "/"):
+        # Read while the kernel started: its own settings.
+        found.left_out.append(LeftOut(path, "it was read only when the kernel started"))
+        return
+    _place_data(use, host, options, found)
+
+
+def _place_data(use: Use, host: Host, options: ResolveOptions, found: _Found) -> None:
+    source = use.path
+    if use.preserved:
+        source = posixpath.join(options.preserved_root, use.preserved)
+    status = host.stat(source)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        if status is not None:
+            return  # a device, a pipe
+        found.notes.append(f"{use.path} was read and is gone: it is not in the image")
+        found.data.append(Data(use.path, DataState.READ, _cells(use), _roles(use), changed=True))
+        return
+    changed = not use.preserved and not _as_used(use, status)
+    if use.written and not use.preserved:
+        changed = True
+        found.notes.append(
+            f"{use.path} was read and then changed by the notebook, and its first content is lost"
+        )
+    found.data.append(
+        Data(
+            use.path,
+            DataState.READ,
+            _cells(use),
+            _roles(use),
+            host.digest(source),
+            status.st_size,
+            changed,
+        )
+    )
+    found.content.append(Content(use.path, source))
+
+
+def _as_used(use: Use, status: os.stat_result) -> bool:
+    facts = use.facts
+    if facts is None:
+        return True
+    then = (facts.device, facts.inode, facts.size, facts.ctime_ns)
+    return then == (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+def _place_listed(
+    use: Use, uses: dict[str, Use], host: Host, options: ResolveOptions, found: _Found
+) -> None:
+    path = use.path
+    if is_system(path) or not use.cells or not _author_place(path, options):
+        return
+    if path in (options.cwd, options.home, "/", "/tmp"):
+        return  # the import system lists them too, and what matters in them is known by name
+    names = [
+        name
+        for name in host.listdir(path)
+        if not ((child := uses.get(f"{path}/{name}")) is not None and child.written)
+    ]
+    found.data.append(
+        Data(path, DataState.LISTED, _cells(use), _roles(use), entries=digest_json(names))
+    )
+    found.content.append(Content(path, path, directory=True))
+
+
+def _private(path: str, host: Host, options: ResolveOptions) -> str | None:
+    if path in options.include_private:
+        return None
+
+    def content() -> bytes:
+        status = host.stat(path)
+        if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_TEXT:
+            return b""
+        return host.read(path, _LARGEST_TEXT)
+
+    return why_private(path, options.home, content)
+
+
+def _is_ignored(path: str, options: ResolveOptions) -> bool:
+    tops = (*_NOT_FILES, *options.ignore)
+    if any(path == top or path.startswith(top + "/") for top in tops):
+        return True
+    if path == options.notebook or path in _HOST_SETTINGS:
+        return True
+    parts = path.split("/")
+    runtime = options.home + "/.local/share/jupyter/runtime"
+    return (
+        path.startswith(runtime)
+        or ".ipynb_checkpoints" in parts
+        or "dask-scratch-space" in parts
+        or any(part.startswith(("ipykernel_", "pymp-", "kernel-")) for part in parts[2:3])
+    )
+
+
+def _is_cache(path: str, options: ResolveOptions) -> bool:
+    if "/__pycache__/" in path or path.endswith(".pyc"):
+        return True
+    home = options.home
+    return path.startswith((home + "/.cache/", home + "/.config/matplotlib/", "/var/cache/"))
+
+
+def _is_software_place(path: str, options: ResolveOptions, packages: Packages) -> bool:
+    if is_system(path) and not path.startswith("/opt/"):
+        return True
+    python = options.python
+    return path.startswith((python.prefix + "/", python.base_prefix + "/lib/"))
+
+
+def _author_place(path: str, options: ResolveOptions) -> bool:
+    return not path.startswith((options.python.prefix, options.python.base_prefix))
+
+
+def _absence_counts(path: str, options: ResolveOptions) -> bool:
+    """Whether a path that was looked for in vain says anything about data."""
+    if is_system(path) or not _author_place(path, options):
+        return False
+    name = path.rpartition("/")[2]
+    if name.endswith((".py", ".pyc", ".so", ".pth", ".cfg")) or name.startswith("pyvenv"):
+        return False
+    inside = path[len(options.home) + 1 :] if path.startswith(options.home + "/") else path
+    return not inside.startswith(".")
+
+
+def _is_remote(detail: dict[str, object]) -> bool:
+    address = str(detail.get("address", ""))
+    if detail.get("family") not in ("inet", "inet6") or not detail.get("port"):
+        return False
+    return not address.startswith(("127.", "::1", "0.0.0.0")) and address != "::"
+
+
+def _software(package: Package, used: Sequence[Use]) -> Software:
+    cells = tuple(sorted({cell for use in used for cell in use.cells}))
+    roles = tuple(sorted({role for use in used for role in use.roles}))
+    kind = SoftwareKind.LOCAL if package.editable else _KINDS[package.kind]
+    return Software(kind, package.name, package.version, package.location, cells, roles, len(used))
+
+
+def _dependents(packages: Sequence[Package]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for package in packages:
+        for name in package.requires:
+            found.setdefault(name, set()).add(package.name)
+    return {name: tuple(sorted(names)) for name, names in found.items()}
+
+
+def _cells(use: Use) -> tuple[int, ...]:
+    return tuple(sorted(use.cells))
+
+
+def _roles(use: Use) -> tuple[str, ...]:
+    return tuple(sorted(use.roles))
