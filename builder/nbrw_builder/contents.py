@@ -32,7 +32,7 @@ class ContentOptions:
 
 
 def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> list[LayerPlan]:
-    """Layers ``system``, ``interpreter``, ``distributions``, large ones apart, ``runtime``, ``data``.
+    """Layers system, interpreter, distributions (large ones apart), runtime and data.
 
     Raises BuildError naming a file that was used and is gone.
     """

@@ -98,6 +98,8 @@ class _Found:
 def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Resolved:
     """Tell software from data from what stays behind, for every path that the traces name."""
     uses = collect(traces)
+    for trace in traces:
+        uses.pop(_connection_file(trace), None)
     packages = _packages(host, options.python, uses)
     found = _Found()
     for use in uses.values():
@@ -144,6 +146,11 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         frozenset(path for _, path in touched),
         {path: package.name for package, path in touched if package.editable},
     )
+
+
+def _connection_file(trace: Trace) -> str:
+    words = trace.header.argv
+    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-f"), "")
 
 
 def _packages(host: Host, python: Python, uses: dict[str, Use]) -> Packages:

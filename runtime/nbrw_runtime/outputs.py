@@ -1,0 +1,92 @@
+"""Messages of a kernel to the outputs of a cell, in nbformat's form. Pure.
+
+Source: Jupyter messaging protocol 5.4, "Messages on the IOPub channel"; nbformat 4.5, "outputs".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_BACK = re.compile(r"[^\n]\x08")
+_RETURN = re.compile(r"[^\n]*\r(?=[^\n])")
+
+
+class CellOutputs:
+    """Collects the outputs of one cell. Streams of a name are one output, at its first place."""
+
+    def __init__(self) -> None:
+        self.outputs: list[dict[str, Any]] = []
+        self._clear_next = False
+        self._displays: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Take one message; kinds that are no output are ignored."""
+        if kind == "clear_output":
+            if content.get("wait"):
+                self._clear_next = True
+            else:
+                self._clear()
+            return
+        if kind == "update_display_data":
+            self._update(content)
+            return
+        made = self._made(kind, content)
+        if made is None:
+            return
+        if self._clear_next:
+            self._clear()
+        if kind == "stream":
+            for out in self.outputs:
+                if out["output_type"] == "stream" and out["name"] == content["name"]:
+                    out["text"] = carriage(out["text"] + content["text"])
+                    return
+            made["text"] = carriage(made["text"])
+        self.outputs.append(made)
+        name = content.get("transient", {}).get("display_id")
+        if name:
+            self._displays.setdefault(name, []).append(made)
+
+    def _made(self, kind: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        if kind == "stream":
+            return {"output_type": kind, "name": content["name"], "text": content["text"]}
+        if kind == "display_data":
+            return {"output_type": kind, "data": content["data"], "metadata": content["metadata"]}
+        if kind == "execute_result":
+            return {
+                "output_type": kind, "data": content["data"], "metadata": content["metadata"],
+                "execution_count": content.get("execution_count"),
+            }  # fmt: skip
+        if kind == "error":
+            return {
+                "output_type": kind, "ename": content["ename"], "evalue": content["evalue"],
+                "traceback": content["traceback"],
+            }  # fmt: skip
+        return None
+
+    def _update(self, content: Mapping[str, Any]) -> None:
+        name = content.get("transient", {}).get("display_id")
+        for out in self._displays.get(name, ()):
+            out["data"] = content["data"]
+            out["metadata"] = content["metadata"]
+
+    def _clear(self) -> None:
+        self._clear_next = False
+        self.outputs.clear()
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error the cell ended with, if any."""
+        errors = [out for out in self.outputs if out["output_type"] == "error"]
+        return errors[-1] if errors else None
+
+
+def carriage(text: str) -> str:
+    """Text after its backspaces and carriage returns, as a terminal would show it."""
+    while True:
+        shorter = _BACK.sub("", text)
+        if shorter == text:
+            break
+        text = shorter
+    return _RETURN.sub("", text)

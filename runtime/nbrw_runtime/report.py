@@ -1,0 +1,103 @@
+"""What a repeat did, cell by cell: `nbrw.report`, version 1. `docs/format/report.md`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nbrw_runtime.records import to_json
+
+REPORT_FORMAT = "nbrw.report"
+REPORT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """One cell. ``action`` is ``restored``, ``run``, ``skipped`` or ``failed``.
+
+    ``outputs`` is ``equal``, ``different``, ``restored`` or ``not compared``; times in seconds.
+    """
+
+    cell: int
+    action: str
+    reason: str
+    seconds: float = 0.0
+    audit_seconds: float | None = None
+    outputs: str = "not compared"
+    differences: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole repeat. ``image`` is the title, ``created_by`` the nbrw that built it."""
+
+    image: str
+    created_by: str
+    cells: tuple[CellReport, ...]
+    notebook: str = ""
+    work_dir: str = ""
+    view: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+    format: str = REPORT_FORMAT
+    version: int = REPORT_VERSION
+
+    @property
+    def equal(self) -> bool:
+        """Whether no cell that was compared differs and none failed."""
+        return not any(c.outputs == "different" or c.action == "failed" for c in self.cells)
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """The JSON object, with every field."""
+    value = to_json(report)
+    value.update(format=report.format, version=report.version, equal=report.equal)
+    return value
+
+
+def report_text(report: Report) -> str:
+    """The report for a terminal."""
+    rows = [("cell", "what", "seconds", "audit", "outputs", "why")]
+    for cell in report.cells:
+        seconds = f"{cell.seconds:.1f}" if cell.action in ("run", "failed") else ""
+        audit = f"{cell.audit_seconds:.1f}" if cell.audit_seconds is not None else ""
+        outputs = "" if cell.outputs in ("not compared", "restored") else cell.outputs
+        what = _planned(cell.action) if report.dry_run else cell.action
+        rows.append((str(cell.cell), what, seconds, audit, outputs, cell.reason))
+    widths = [max(len(row[index]) for row in rows) for index in range(5)]
+    lines = []
+    for row in rows:
+        left = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+        right = [text.rjust(width) for text, width in zip(row[2:4], widths[2:4], strict=True)]
+        lines.append("  ".join([*left, *right, row[4].ljust(widths[4]), row[5]]).rstrip())
+    for cell in report.cells:
+        if cell.differences:
+            lines.append(f"cell {cell.cell} differs in: {', '.join(cell.differences)}")
+        if cell.files:
+            lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(cell.files)}")
+    lines += [f"note: {note}" for note in report.notes]
+    lines.append(_summary(report))
+    return "\n".join(lines)
+
+
+def _planned(action: str) -> str:
+    return {"restored": "restore", "skipped": "skip"}.get(action, action)
+
+
+def _summary(report: Report) -> str:
+    count = {kind: 0 for kind in ("restored", "run", "skipped", "failed")}
+    for cell in report.cells:
+        count[cell.action] += 1
+    saved = sum(c.audit_seconds or 0.0 for c in report.cells if c.action == "restored")
+    parts = [f"{number} {kind}" for kind, number in count.items() if number]
+    text = ", ".join(parts) or "no cells"
+    if report.dry_run:
+        return f"planned: {text}; nothing was run; {saved:.1f} s of the author's run are saved"
+    compared = [c for c in report.cells if c.outputs in ("equal", "different")]
+    if not compared:
+        return f"{text} in {report.seconds:.1f} s"
+    verdict = "outputs equal the author's" if report.equal else "outputs DIFFER from the author's"
+    return f"{text} in {report.seconds:.1f} s; {verdict}"
