@@ -88,7 +88,7 @@ def _planned(action: str) -> str:
 
 
 def _summary(report: Report) -> str:
-    count = {kind: 0 for kind in ("restored", "run", "skipped", "failed")}
+    count = dict.fromkeys(("restored", "run", "skipped", "failed"), 0)
     for cell in report.cells:
         count[cell.action] += 1
     saved = sum(c.audit_seconds or 0.0 for c in report.cells if c.action == "restored")

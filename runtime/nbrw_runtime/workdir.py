@@ -58,9 +58,8 @@ class WorkDirectory:
                     self._links.append(f"{place.relative_to(self.root)}/")
                 elif data.state is DataState.READ:
                     self._bring(data, place, data.path in rewritten)
-                elif data.state is DataState.ABSENT and place.exists():
-                    if str(place.relative_to(self.root)) not in self._files:
-                        self.changed[data.path] = "is there, where the author had nothing"
+                elif data.state is DataState.ABSENT and self._is_callers(place):
+                    self.changed[data.path] = "is there, where the author had nothing"
         except OSError as error:
             raise StorageError(
                 f"prepare the work directory {self.root}: {error.strerror} ({error.filename}); "
@@ -70,6 +69,9 @@ class WorkDirectory:
             if data.changed:
                 self.changed[data.path] = "was changed by another program during the audit"
         self._write_manifest()
+
+    def _is_callers(self, place: Path) -> bool:
+        return place.exists() and str(place.relative_to(self.root)) not in self._files
 
     def _bring(self, data: Data, place: Path, copy: bool) -> None:
         source = image_path(data.path)

@@ -1,0 +1,199 @@
+"""The commands of an image: repeat, inspect, exec, kernel, help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nbrw_runtime import __version__
+from nbrw_runtime.errors import (
+    EXIT_CELL,
+    EXIT_HOST,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    NbrwError,
+    UsageError,
+)
+from nbrw_runtime.recipe import RECIPE_PATH, Recipe, read_recipe
+
+_EXIT_CODES = """\
+exit codes: 0 done, 1 a cell failed, 2 wrong usage, 3 the image is corrupt or of a newer format,
+5 the host lacks something, 130 interrupted"""
+
+_EXAMPLES = """\
+examples:
+  repeat --from 3                 restore cells 1 and 2, run the rest
+  repeat edited.ipynb             run from the first cell that was edited
+  repeat --all                    run every cell
+  repeat --from 3 --dry-run       say what would be done, and do nothing
+  repeat --from 3 --json -o out.ipynb
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nbrw",
+        description="Repeat an audited notebook, as a whole or in part.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nbrw {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    repeat = commands.add_parser(
+        "repeat",
+        help="restore what holds, run the rest, compare with the author's outputs",
+        description="Restore what cells left, run the others, and compare with the author's.",
+        epilog=f"{_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = repeat.add_argument
+    add("notebook", nargs="?", type=Path, help="an edited notebook (default: the author's)")
+    add("--from", dest="start", type=int, metavar="N", help="run from code cell N on")
+    add("--all", dest="everything", action="store_true", help="run every cell")
+    add("--dry-run", action="store_true", help="print the plan, run nothing")
+    add("-o", "--output", type=Path, metavar="OUT.ipynb", help="the executed notebook")
+    add("--work-dir", type=Path, default=Path(), metavar="DIR", help="default: the current one")
+    add("--timeout", type=float, metavar="SECONDS", help="longest time for one cell")
+    add("--allow-errors", action="store_true", help="go on after a cell that fails")
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
+    inspect = commands.add_parser("inspect", help="say what is in the image")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    run = commands.add_parser("exec", help="run a program in the image")
+    run.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT...]")
+    kernel = commands.add_parser("kernel", help="be a Jupyter kernel (for kernelspec nbrw-repeat)")
+    kernel.add_argument("-f", dest="connection", required=True, metavar="CONNECTION_FILE")
+    commands.add_parser("help", help="print this")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command in (None, "help"):
+        parser.print_help()
+        return EXIT_OK
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _COMMANDS[options.command](options)
+    except NbrwError as error:
+        print(f"nbrw: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("nbrw: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_OK
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _recipe() -> Recipe:
+    path = os.environ.get("NBRW_RECIPE", RECIPE_PATH)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"read {path}: {error.strerror}; this command runs inside an image of nbrw"
+        ) from error
+    return read_recipe(data, path)
+
+
+def _repeat(options: argparse.Namespace) -> int:
+    recipe = _recipe()
+    from nbrw_runtime.plan import Request
+    from nbrw_runtime.repeat import RepeatOptions, run_repeat
+    from nbrw_runtime.report import report_text, report_to_json
+    from nbrw_runtime.session_file import write_atomically
+    from nbrw_runtime.view import hidden_mounts
+
+    hidden = hidden_mounts()
+    if hidden:
+        print(
+            f"nbrw: the container mounts {hidden[0]} over files of the image; "
+            "start it without that mount",
+            file=sys.stderr,
+        )
+        return EXIT_HOST
+    if options.start is not None and options.everything:
+        raise UsageError("repeat --from and --all: give one of them")
+    watch = _line if sys.stderr.isatty() and not options.json else _nothing
+    report = run_repeat(
+        recipe,
+        RepeatOptions(
+            options.notebook,
+            Request(options.start, options.everything),
+            options.dry_run,
+            options.output and Path(os.path.abspath(options.output)),
+            options.work_dir,
+            options.timeout,
+            options.allow_errors,
+        ),
+        watch,
+    )
+    text = json.dumps(report_to_json(report), indent=1)
+    if options.report:
+        write_atomically(Path(os.path.abspath(options.report)), text.encode() + b"\n")
+    print(text if options.json else report_text(report))
+    failed = [cell for cell in report.cells if cell.action == "failed"]
+    for cell in failed:
+        print(f"nbrw: {cell.error}", file=sys.stderr)
+    return EXIT_CELL if failed else EXIT_OK
+
+
+def _line(text: str) -> None:
+    print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)
+    if not text.startswith(("cell", "restore", "start")):
+        print(file=sys.stderr)
+
+
+def _nothing(text: str) -> None:
+    pass
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from nbrw_runtime.describe import describe, describe_text
+
+    description = describe(_recipe())
+    print(json.dumps(description, indent=1) if options.json else describe_text(description))
+    return EXIT_OK
+
+
+def _exec(options: argparse.Namespace) -> int:
+    words = options.program[1:] if options.program[:1] == ["--"] else options.program
+    if not words:
+        raise UsageError("exec: name a program")
+    if words[0] in ("python", "python3"):
+        words[0] = "/nbrw/bin/python"
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        raise UsageError(f"exec {words[0]}: {error.strerror}") from error
+
+
+def _kernel(options: argparse.Namespace) -> int:
+    """Become the repeat kernel of the author's notebook; nothing is restored by itself."""
+    import tempfile
+
+    from nbrw_runtime.notebook import code_cells
+    from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
+
+    recipe = _recipe()
+    scratch = Path(tempfile.mkdtemp(prefix="nbrw-kernel-"))
+    session, _ = prepare_session(recipe, code_cells(recipe.notebook), os.getcwd(), scratch)
+    connection = options.connection
+    argv = [w.replace("{connection_file}", connection) for w in kernel_argv(recipe, session)]
+    os.execve(argv[0], argv, kernel_environment(recipe, scratch))
+
+
+_COMMANDS = {"repeat": _repeat, "inspect": _inspect, "exec": _exec, "kernel": _kernel}

@@ -1,0 +1,107 @@
+"""How the repeat kernel is started in the image: argument vector, environment, session."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nbrw_runtime.notebook import Cell
+from nbrw_runtime.recipe import Recipe, RecipeCell
+from nbrw_runtime.records import to_json
+from nbrw_runtime.session_file import Session, write_session
+from nbrw_runtime.store import DirectoryStore
+
+_FOREIGN = ("PYTHON", "CONDA", "JUPYTER", "JPY_", "IPYTHON", "VIRTUAL_ENV", "MAMBA", "_CE_", "PIP_")
+_KEPT = ("PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE")
+
+
+def image_stores(recipe: Recipe) -> list[DirectoryStore]:
+    """The stores of the image's checkpoint layers."""
+    return [
+        DirectoryStore(layer.directory)
+        for layer in recipe.layers
+        if layer.cells and layer.directory
+    ]
+
+
+def kernel_environment(
+    recipe: Recipe, scratch: Path, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The kernel's variables: the caller's without those that steer another Python or Jupyter, and
+    the author's recorded ones.
+    """
+    found = os.environ if variables is None else variables
+    environment = {
+        name: text for name, text in found.items() if name in _KEPT or not name.startswith(_FOREIGN)
+    }
+    environment.update(recipe.environment.variables)
+    home = environment.get("HOME", "")
+    if not home or not os.access(home, os.W_OK):
+        environment["HOME"] = home = str(_made(scratch / "home"))
+    cache = environment.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    environment.update(
+        PYTHONNOUSERSITE="1",
+        PYTHONDONTWRITEBYTECODE="1",
+        IPYTHONDIR=str(_made(scratch / "ipython")),
+        JUPYTER_CONFIG_DIR=str(_made(scratch / "jupyter")),
+        JUPYTER_RUNTIME_DIR=str(_made(scratch / "runtime")),
+        JUPYTER_DATA_DIR=str(_made(scratch / "data")),
+        # Building matplotlib's font list takes seconds, so it is kept; not beside the caller's own.
+        MPLCONFIGDIR=os.path.join(cache, "nbrw", "matplotlib"),
+    )
+    return environment
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def kernel_argv(recipe: Recipe, session: Path) -> list[str]:
+    """The argument vector of the repeat kernel."""
+    launch = Path(__file__).with_name("launch.py")
+    root = str(launch.parent.parent)
+    return [
+        recipe.environment.python,
+        *interpreter_options(recipe.environment.kernel),
+        str(launch),
+        *("--fallback", root, "--session", str(session), "-f", "{connection_file}"),
+        *kernel_options(recipe.environment.kernel),
+    ]
+
+
+def interpreter_options(kernel: Sequence[str]) -> list[str]:
+    """The interpreter's own options in a kernelspec's argument vector."""
+    words = list(kernel[1:])
+    return words[: words.index("-m")] if "-m" in words else []
+
+
+def kernel_options(kernel: Sequence[str]) -> list[str]:
+    """What a kernelspec gives to ipykernel beside the connection file."""
+    words = list(kernel)
+    return words[words.index("{connection_file}") + 1 :] if "{connection_file}" in words else []
+
+
+def prepare_session(
+    recipe: Recipe, cells: Sequence[Cell], cwd: str, scratch: Path
+) -> tuple[Path, list[DirectoryStore]]:
+    """Write the session file and the checkpoints it names; returns it and the stores."""
+    stores = [DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
+    checkpoints = _made(scratch / "checkpoints")
+    for checkpoint in recipe.checkpoints:
+        path = checkpoints / f"{checkpoint.cell:04d}.json"
+        path.write_text(json.dumps(to_json(checkpoint)))
+    session = Session(
+        mode="repeat",
+        cells=tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in cells),
+        stores=tuple(str(store.root) for store in stores),
+        checkpoints=str(checkpoints),
+        cwd=cwd,
+        author_cwd=recipe.environment.cwd,
+        use_dask=recipe.uses_dask,
+    )
+    path = scratch / "session.json"
+    write_session(session, path)
+    return path, stores
