@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nbrw_builder.audit_directory import AuditDirectory, AuditState, Run
 from nbrw_builder.trace_file import read_trace
+from nbrw_builder.uses import connection_file
 from nbrw_runtime.checkpoint import StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
 from nbrw_runtime.errors import FormatError
@@ -28,6 +29,9 @@ _VOLATILE = (
     "LS_COLORS", "OLDPWD", "PS1", "PWD", "PYTEST_", "SHLVL", "SSH_", "STY", "SUDO_", "TERM",
     "TMUX", "VSCODE_", "WAYLAND_", "WINDOWID", "XDG_",
 )  # fmt: skip
+
+# What saving a notebook and building an image of it add to a directory.
+_NOT_INPUTS = (".ipynb", ".sif", ".tar")
 
 
 def environment_digest(variables: Mapping[str, str] | None = None) -> Digest:
@@ -117,11 +121,12 @@ def _first_changed(
     found: tuple[int, str] | None = None
     checked: dict[tuple[str, object], bool] = {}
     for trace, run in zip(traces, runs, strict=True):
+        connection = connection_file(trace)
         for event in trace.events:
             cell = event.cell or event.origin or 0
             if cell >= first or (found is not None and cell >= found[0]):
                 continue
-            if event.path is None or event.path in written:
+            if event.path in (None, connection) or event.path in written:
                 continue
             key = (event.path, event.facts or event.result)
             if key not in checked:
@@ -174,7 +179,9 @@ def _lists_differently(event: Event, written: set[str], began: float) -> bool:
     if not own and not any(name.endswith(".ipynb") for name in names):
         return True
     for name in set(names) - set(own):
-        if name.endswith(".ipynb") or name.startswith(".") or name == "__pycache__":
+        if name.endswith(_NOT_INPUTS) or name.startswith(".") or name == "__pycache__":
+            continue
+        if os.path.exists(os.path.join(path, name, "oci-layout")):
             continue
         with contextlib.suppress(OSError):
             if os.lstat(os.path.join(path, name)).st_ctime > began:

@@ -18,7 +18,7 @@ from nbrw_builder.packages_conda import CondaPackages
 from nbrw_builder.packages_dpkg import DpkgPackages
 from nbrw_builder.packages_python import PythonDistributions
 from nbrw_builder.private import why_private
-from nbrw_builder.uses import Use, collect
+from nbrw_builder.uses import Use, collect, connection_file
 from nbrw_runtime.dependency import (
     Data,
     DataState,
@@ -99,7 +99,7 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     """Tell software from data from what stays behind, for every path that the traces name."""
     uses = collect(traces)
     for trace in traces:
-        uses.pop(_connection_file(trace), None)
+        uses.pop(connection_file(trace), None)
     packages = _packages(host, options.python, uses)
     found = _Found()
     for use in uses.values():
@@ -146,11 +146,6 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         frozenset(path for _, path in touched),
         {path: package.name for package, path in touched if package.editable},
     )
-
-
-def _connection_file(trace: Trace) -> str:
-    words = trace.header.argv
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-f"), "")
 
 
 def _packages(host: Host, python: Python, uses: dict[str, Use]) -> Packages:

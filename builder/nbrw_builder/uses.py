@@ -30,6 +30,12 @@ class Use:
         return "write" in self.kinds
 
 
+def connection_file(trace: Trace) -> str:
+    """The file by which Jupyter told the kernel where to listen."""
+    words = trace.header.argv
+    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-f"), "")
+
+
 class Roles:
     """Which processes are the kernel, Dask workers (and what they start), or others."""
 

@@ -119,7 +119,7 @@ class StatePickler(cloudpickle.Pickler):
                 raise Unstorable(refusal)
         elif module == "numpy" and kind.__name__ == "ndarray":
             return codec_numpy.reduce_array(self, obj)
-        elif module.startswith("pandas.") and codec_numpy.is_frame(obj):
+        elif module.partition(".")[0] == "pandas" and codec_numpy.is_frame(obj):
             return self._nested(obj)
         elif module.startswith(("distributed", "dask")) and "distributed" in sys.modules:
             from nbrw_runtime import dask_state

@@ -33,12 +33,17 @@ def reduce_array(pickler: Any, array: Any) -> Any:
     if array is root or id(root) not in pickler.keep_views or not _can_view(root, array):
         return NotImplemented
     offset = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    described = (root, offset, array.shape, array.strides, array.dtype)
     writeable = bool(array.flags.writeable)
-    return make_view, (root, offset, array.shape, array.strides, array.dtype, writeable)
+    try:
+        make_view(*described, writeable)
+    except (ValueError, TypeError):  # memory that its root does not show in full
+        return NotImplemented
+    return make_view, (*described, writeable)
 
 
 def _can_view(root: Any, array: Any) -> bool:
-    if root.dtype.hasobject or array.dtype.hasobject:
+    if root.dtype.hasobject or array.dtype.hasobject or not array.size:
         return False
     return bool(root.flags.c_contiguous or root.flags.f_contiguous)
 

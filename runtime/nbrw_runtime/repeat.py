@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class RepeatOptions:
     """What to repeat. ``notebook`` None: the author's. ``timeout`` in seconds for each cell."""
 
     notebook: Path | None = None
-    request: Request = Request()
+    request: Request = field(default_factory=Request)
     dry_run: bool = False
     output: Path | None = None
     work_dir: Path = Path()
