@@ -125,8 +125,7 @@ class AuditKernel:
         """Call a function of :mod:`nbrw_runtime.session` in the kernel, unseen by the notebook."""
         words = ", ".join(repr(word) for word in arguments)
         code = f"__import__('nbrw_runtime.session').session.{function}({words})"
-        client = self._client.kc
-        assert client is not None
+        client: Any = self._client.kc
         request = client.execute("", silent=True, user_expressions={"answer": code})
         while True:
             try:

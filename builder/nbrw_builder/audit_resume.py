@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nbrw_builder.audit_directory import AuditDirectory, AuditState, Run
+from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.trace_file import read_trace
 from nbrw_builder.uses import connection_file
 from nbrw_runtime.checkpoint import StoredFile
@@ -118,6 +119,7 @@ def _first_changed(
 ) -> tuple[int, str] | None:
     """The first cell before ``first`` that depends on something that is no longer as it was."""
     written = _written(directory)
+    home = str(Path.home())
     found: tuple[int, str] | None = None
     checked: dict[tuple[str, object], bool] = {}
     for trace, run in zip(traces, runs, strict=True):
@@ -127,6 +129,8 @@ def _first_changed(
             if cell >= first or (found is not None and cell >= found[0]):
                 continue
             if event.path in (None, connection) or event.path in written:
+                continue
+            if is_noise(event.path, home) or is_cache(event.path, home):
                 continue
             key = (event.path, event.facts or event.result)
             if key not in checked:

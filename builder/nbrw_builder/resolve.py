@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from nbrw_builder.host import Host
 from nbrw_builder.interpreter import Interpreters, Python
+from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import Package, Packages, Provider
 from nbrw_builder.packages_conda import CondaPackages
 from nbrw_builder.packages_dpkg import DpkgPackages
@@ -38,14 +39,6 @@ _KINDS = {
     "interpreter": SoftwareKind.INTERPRETER,
     "local": SoftwareKind.LOCAL,
 }
-_NOT_FILES = ("/proc", "/sys", "/dev", "/run", "/var/run", "/nbrw")
-# Made anew for the image, or the host's own business.
-_HOST_SETTINGS = (
-    "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
-    "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/ld.so.cache",
-    "/etc/ld.so.preload", "/etc/localtime", "/etc/timezone", "/etc/machine-id", "/etc/fstab",
-    "/etc/mtab", "/etc/pip.conf", "/etc/gitconfig", "/etc/environment", "/etc/inputrc",
-)  # fmt: skip
 _LARGEST_TEXT = 65_536  # bytes of a file that is searched for private keys
 
 
@@ -135,7 +128,7 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     )
     loose = tuple(use.path for use in found.loose)
     sites = _site_directories(options.python, uses)
-    touched = [(package, use.path) for package, used in found.software.values() for use in used]
+    pairs = [(package, use.path) for package, used in found.software.values() for use in used]
     return Resolved(
         dependencies,
         options.python,
@@ -143,8 +136,8 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         loose,
         tuple(found.content),
         tuple(sites),
-        frozenset(path for _, path in touched),
-        {path: package.name for package, path in touched if package.editable},
+        frozenset(path for _, path in pairs),
+        {path: package.name for package, path in pairs if package.editable},
     )
 
 
@@ -182,10 +175,12 @@ def _place(
     found: _Found,
 ) -> None:
     path = use.path
-    if _is_ignored(path, options) or (use.kinds == {"write"} and _is_cache(path, options)):
+    if is_noise(path, options.home, (options.notebook, *options.ignore)) or (
+        use.kinds == {"write"} and is_cache(path, options.home)
+    ):
         return
     if use.written and not use.inputs:
-        if not _is_cache(path, options) and not _is_software_place(path, options, packages):
+        if not is_cache(path, options.home) and not _is_software_place(path, options, packages):
             found.data.append(Data(path, DataState.WRITTEN, _cells(use), _roles(use)))
         return
     if use.kinds <= {"absent"}:
@@ -208,7 +203,7 @@ def _place(
     if reason is not None:
         found.left_out.append(LeftOut(path, reason, _cells(use)))
         return
-    if _is_cache(path, options):
+    if is_cache(path, options.home):
         return
     if _is_software_place(path, options, packages):
         if host.stat(path) is not None:
@@ -290,29 +285,6 @@ def _private(path: str, host: Host, options: ResolveOptions) -> str | None:
         return host.read(path, _LARGEST_TEXT)
 
     return why_private(path, options.home, content)
-
-
-def _is_ignored(path: str, options: ResolveOptions) -> bool:
-    tops = (*_NOT_FILES, *options.ignore)
-    if any(path == top or path.startswith(top + "/") for top in tops):
-        return True
-    if path == options.notebook or path in _HOST_SETTINGS:
-        return True
-    parts = path.split("/")
-    runtime = options.home + "/.local/share/jupyter/runtime"
-    return (
-        path.startswith(runtime)
-        or ".ipynb_checkpoints" in parts
-        or "dask-scratch-space" in parts
-        or any(part.startswith(("ipykernel_", "pymp-", "kernel-")) for part in parts[2:3])
-    )
-
-
-def _is_cache(path: str, options: ResolveOptions) -> bool:
-    if "/__pycache__/" in path or path.endswith(".pyc"):
-        return True
-    home = options.home
-    return path.startswith((home + "/.cache/", home + "/.config/matplotlib/", "/var/cache/"))
 
 
 def _is_software_place(path: str, options: ResolveOptions, packages: Packages) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ class Use:
 def connection_file(trace: Trace) -> str:
     """The file by which Jupyter told the kernel where to listen."""
     words = trace.header.argv
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-f"), "")
+    return next((after for word, after in itertools.pairwise(words) if word == "-f"), "")
 
 
 class Roles:
@@ -97,10 +98,10 @@ def _add(uses: dict[str, Use], event: Event, roles: Roles) -> None:
             use.facts = event.facts
         _keep(use, event)
     elif kind is Kind.REMOVE and event.ok:
-        use = uses.get(event.path)
-        if use is not None:
-            _keep(use, event)
-            use.kinds.add("write")
+        removed = uses.get(event.path)
+        if removed is not None:
+            _keep(removed, event)
+            removed.kinds.add("write")
     elif kind in (Kind.RENAME, Kind.LINK) and event.ok and event.target:
         target = _note(uses, event, roles, event.target, "write")
         _keep(target, event)

@@ -70,7 +70,7 @@ def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> 
     for key, state in wanted.items():
         status = ready.get(key, state.status)
         if status == "finished":
-            future = Future(key, client)
+            future: Any = Future(key, client)
             tasks[key] = client.submit(
                 store_function(), future, root, key=f"nbrw-store-{_text(key)}", pure=False,
                 retries=0, priority=1000,

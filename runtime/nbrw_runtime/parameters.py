@@ -43,7 +43,7 @@ def inject(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[s
             raise UsageError(f"set parameter {name}: it is not a Python name")
     lines = ["# Parameters"]
     lines += [f"{name} = {value!r}" for name, value in parameters.items()]
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
         "id": INJECTED_TAG,

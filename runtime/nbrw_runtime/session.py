@@ -284,7 +284,11 @@ def restore_json(numbers: str) -> str:
     try:
         return _answer(current().restore(cells))
     except (NbrwError, OSError) as error:
-        failed = {"cell": cells[0] if cells else 0, "names": [], "reason": str(error)}
+        failed: dict[str, Any] = {
+            "cell": cells[0] if cells else 0,
+            "names": [],
+            "reason": str(error),
+        }
         return _answer({"restored": {}, "failed": [{**failed, "integrity": True}]})
 
 
