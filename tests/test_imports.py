@@ -13,10 +13,10 @@ RUNTIME = HERE.parent / "runtime/nbrw_runtime"
 BUILDER = HERE.parent / "builder/nbrw_builder"
 # Values and functions of values: whoever calls them brings the bytes.
 PURE_RUNTIME = {
-    "checkpoint", "compare", "dependency", "describe", "errors", "names", "paths", "plan",
-    "recipe", "records", "trace",
+    "checkpoint", "compare", "dependency", "describe", "errors", "names", "outputs", "parameters",
+    "paths", "plan", "recipe", "records", "report", "trace",
 }  # fmt: skip
-PURE_BUILDER = {"entry", "errors", "image", "private", "resolve"}
+PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
 WORLD = {
     "asyncio", "ctypes", "docker", "fcntl", "ftplib", "glob", "http", "mmap", "multiprocessing",
     "os", "requests", "select", "shutil", "signal", "socket", "spython", "subprocess", "tempfile",
@@ -56,7 +56,7 @@ def test_the_runtime_is_python_3_10(path):
 @pytest.mark.parametrize("path", sources(RUNTIME), ids=lambda path: path.stem)
 def test_the_runtime_needs_only_what_a_notebook_kernel_has(path):
     """Besides the standard library: what ipykernel brings, the two picklers, and Dask if used."""
-    kernel = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "tornado", "traitlets",
+    kernel = {"IPython", "ipykernel", "ipykernel_launcher", "jupyter_client", "jupyter_core", "tornado", "traitlets",
               "zmq"}  # fmt: skip
     # Imported only if the notebook did so, or if they are there.
     optional = {"cloudpickle", "dill", "dask", "distributed", "matplotlib", "numpy", "pandas",

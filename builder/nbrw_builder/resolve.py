@@ -5,11 +5,11 @@ The rules in words are in `docs/dependencies.md`.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nbrw_builder.host import Host
 from nbrw_builder.interpreter import Interpreters, Python
@@ -247,7 +247,7 @@ def _place_data(use: Use, host: Host, options: ResolveOptions, found: _Found) ->
     found.content.append(Content(use.path, source))
 
 
-def _as_used(use: Use, status: os.stat_result) -> bool:
+def _as_used(use: Use, status: Any) -> bool:
     facts = use.facts
     if facts is None:
         return True
