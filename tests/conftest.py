@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
+import docker_helper
 import site_helper
 
 
@@ -21,3 +23,14 @@ def site() -> site_helper.Site:
     if reason:
         pytest.skip(reason)
     return site_helper.start_site()
+
+
+@pytest.fixture(scope="session")
+def docker_host():
+    """The address of a Docker Engine of our own. Use with ``@pytest.mark.docker``."""
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        if os.environ.get("CI"):
+            pytest.fail("the tests need root and dockerd (package docker.io)")
+        pytest.skip("needs root and dockerd (package docker.io)")
+    with docker_helper.docker_engine() as address:
+        yield address

@@ -56,8 +56,8 @@ def test_the_runtime_is_python_3_10(path):
 @pytest.mark.parametrize("path", sources(RUNTIME), ids=lambda path: path.stem)
 def test_the_runtime_needs_only_what_a_notebook_kernel_has(path):
     """Besides the standard library: what ipykernel brings, the two picklers, and Dask if used."""
-    kernel = {"IPython", "ipykernel", "ipykernel_launcher", "jupyter_client", "jupyter_core", "tornado", "traitlets",
-              "zmq"}  # fmt: skip
+    kernel = {"IPython", "ipykernel", "ipykernel_launcher", "jupyter_client", "jupyter_core",
+              "tornado", "traitlets", "zmq"}  # fmt: skip
     # Imported only if the notebook did so, or if they are there.
     optional = {"cloudpickle", "dill", "dask", "distributed", "matplotlib", "numpy", "pandas",
                 "pyarrow", "tlz"}  # fmt: skip

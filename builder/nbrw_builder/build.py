@@ -13,6 +13,7 @@ from nbrw_builder import __version__
 from nbrw_builder.audit import Audit, AuditRequest, audited
 from nbrw_builder.audit_resume import load_traces
 from nbrw_builder.build_image import WrittenImage, kind_of, write_image
+from nbrw_builder.cache import default_cache
 from nbrw_builder.checkpoint_layers import checkpoint_layers
 from nbrw_builder.contents import ContentOptions, software_layers
 from nbrw_builder.entry import Entry, LayerPlan
@@ -98,7 +99,11 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
         home=home,
         notebook=notebook,
         python=ask_python(audit.kernel.python),
-        ignore=(str(audit.directory.root), str(runtime_root() / "nbrw_runtime")),
+        ignore=(
+            str(audit.directory.root),
+            str(runtime_root() / "nbrw_runtime"),
+            str(default_cache().parent),
+        ),
         include_private=request.include_private,
         preserved_root=str(audit.directory.trace / "preserved"),
     )

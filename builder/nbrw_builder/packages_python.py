@@ -20,6 +20,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from nbrw_builder.host import Host
 from nbrw_builder.packages import Package
 
+# What belongs to a package in a source tree, where data of the author may lie too.
+_SOURCE = (".py", ".pyc", ".so", ".pyi")
+
 
 def normal_name(name: str) -> str:
     """A distribution's normalised name. Source: PEP 503."""
@@ -47,9 +50,10 @@ class PythonDistributions:
         found = self._owners.get(path)
         if found is not None:
             return found
-        for root, package in self._sources.items():
-            if path.startswith(root + "/"):
-                return package
+        if path.endswith(_SOURCE):
+            for root, package in self._sources.items():
+                if path.startswith(root + "/"):
+                    return package
         return None
 
     def named(self, name: str) -> Package | None:

@@ -110,6 +110,7 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     software += [
         Software(SoftwareKind.FILE, use.path, "", "", _cells(use), _roles(use), 1)
         for use in found.loose
+        if ".dist-info/" not in use.path
     ]
     network = {
         f"{event.detail['address']}:{event.detail['port']}"
@@ -180,6 +181,9 @@ def _place(
     ):
         return
     if use.written and not use.inputs:
+        # What is gone again, or was written before the first cell, is nobody's result.
+        if not use.cells or host.lstat(path) is None:
+            return
         if not is_cache(path, options.home) and not _is_software_place(path, options, packages):
             found.data.append(Data(path, DataState.WRITTEN, _cells(use), _roles(use)))
         return

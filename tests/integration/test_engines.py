@@ -267,31 +267,6 @@ def test_podman_runs_the_image_in_the_work_directory(caller, image):
     assert (caller.work / "made").stat().st_uid == caller.uid
 
 
-@pytest.fixture(scope="module")
-def docker_host():
-    """The address of a Docker Engine of our own."""
-    if os.geteuid() != 0 or not shutil.which("dockerd"):
-        pytest.skip("needs root and dockerd (package docker.io)")
-    pytest.importorskip("docker")
-    # Not pytest's directory: a socket's path holds at most 107 bytes.
-    place = Path(tempfile.mkdtemp(prefix="nbrw-docker-"))
-    argv = ["dockerd", "-H", f"unix://{place}/s", "--data-root", f"{place}/data"]
-    argv += ["--exec-root", f"{place}/exec", "--pidfile", f"{place}/pid"]
-    argv += ["--iptables=false", "--bridge=none", "--storage-driver", "vfs"]
-    with open(place / "log", "wb") as log:
-        engine = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-    try:
-        if not wait_until((place / "s").exists) or not wait_until(
-            lambda: "API listen" in (place / "log").read_text()
-        ):
-            pytest.skip(f"dockerd does not start here: {(place / 'log').read_text()[-500:]}")
-        yield f"unix://{place}/s"
-    finally:
-        engine.terminate()
-        engine.wait(60)
-        shutil.rmtree(place, ignore_errors=True)
-
-
 @pytest.mark.docker
 @pytest.mark.parametrize("image", ["a.tar", "layout"])
 def test_docker_runs_the_image_in_the_work_directory(images, work, docker_host, monkeypatch, image):
