@@ -118,7 +118,7 @@ def _first_changed(
     directory: AuditDirectory, traces: Sequence[Trace], runs: Sequence[Run], first: int
 ) -> tuple[int, str] | None:
     """The first cell before ``first`` that depends on something that is no longer as it was."""
-    written = _written(directory)
+    written = _written(directory).union(*(_written_in(trace) for trace in traces))
     home = str(Path.home())
     found: tuple[int, str] | None = None
     checked: dict[tuple[str, object], bool] = {}
@@ -200,6 +200,17 @@ def _written(directory: AuditDirectory) -> set[str]:
             value = json.loads(path.read_bytes())
             written.update(value.get("written", ()), value.get("removed", ()))
     return written
+
+
+def _written_in(trace: Trace) -> set[str]:
+    """What the trace saw written: a cell that was cut off has no list of its own."""
+    return {
+        name
+        for event in trace.events
+        if event.ok and event.kind in (Kind.WRITE, Kind.RENAME, Kind.LINK, Kind.REMOVE)
+        for name in (event.path, event.target)
+        if name
+    }
 
 
 def _later(directory: AuditDirectory, path: str, cell: int, first: int) -> bool:
