@@ -1,0 +1,24 @@
+"""A Dask cluster of two processes computes something from files."""
+
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Write files, read them by workers."""
+    from dask.distributed import Client, LocalCluster
+
+    place = Path(sys.argv[1])
+    for number in range(8):
+        (place / f"part-{number}.txt").write_text(str(number))
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        paths = [str(place / f"part-{number}.txt") for number in range(8)]
+        parts = client.map(lambda path: int(Path(path).read_text()), paths)
+        print(client.submit(sum, parts).result())
+
+
+if __name__ == "__main__":
+    main()
