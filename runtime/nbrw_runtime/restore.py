@@ -88,8 +88,12 @@ def _connects_not(stored: StoredObject) -> bool:
 
 def _load(stored: StoredObject, context: LoadContext) -> Any:
     payload = context.store.get(stored.blob)
-    mapped = getattr(context.store, "map", context.store.get)
-    buffers = [mapped(digest) for digest in stored.buffers]
+    mapped = getattr(context.store, "map", None)
+    # Arrays must be writable: private maps, or copies.
+    buffers = [
+        mapped(digest) if mapped else bytearray(context.store.get(digest))
+        for digest in stored.buffers
+    ]
     return load(payload, buffers, stored.codec, context)
 
 

@@ -1,0 +1,52 @@
+"""Messages of a kernel to outputs."""
+
+import pytest
+
+from nbrw_runtime.outputs import CellOutputs, carriage
+
+
+def collected(*messages):
+    """The outputs after these messages."""
+    outputs = CellOutputs()
+    for kind, content in messages:
+        outputs.add(kind, content)
+    return outputs.outputs
+
+
+def text(value, name="stdout"):
+    return "stream", {"name": name, "text": value}
+
+
+def show(value, display_id=None):
+    transient = {"display_id": display_id} if display_id else {}
+    content = {"data": {"text/plain": value}, "metadata": {}, "transient": transient}
+    return "display_data", content
+
+
+def test_streams_of_a_name_are_one_output():
+    """Whatever the order of pieces."""
+    out = collected(text("a"), text("e", "stderr"), text("b"))
+    assert [(o["name"], o["text"]) for o in out] == [("stdout", "ab"), ("stderr", "e")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"), [("10%\r20%\r30%", "30%"), ("ab\b\bc", "c"), ("a\r\nb", "a\r\nb")]
+)
+def test_progress_bars_leave_their_last_line(raw, shown):
+    """As on a terminal."""
+    assert carriage(raw) == shown
+
+
+def test_a_display_is_updated_in_place():
+    """update_display_data changes what has its id."""
+    _, new = show("new", "x")
+    out = collected(show("old", "x"), show("other"), ("update_display_data", new))
+    assert [o["data"]["text/plain"] for o in out] == ["new", "other"]
+
+
+def test_cleared_output_is_gone_at_once_or_with_the_next():
+    """wait=True clears only when something follows."""
+    assert collected(text("a"), ("clear_output", {"wait": False})) == []
+    assert len(collected(text("a"), ("clear_output", {"wait": True}))) == 1
+    out = collected(text("a"), ("clear_output", {"wait": True}), text("b"))
+    assert [o["text"] for o in out] == ["b"]

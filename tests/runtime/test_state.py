@@ -1,0 +1,201 @@
+"""Which names a cell left changed, and bringing them back in another process' namespace."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.codec import LoadContext, SaveContext
+from nbrw_runtime.digest import digest_bytes
+from nbrw_runtime.restore import restore
+from nbrw_runtime.state import StateTracker
+from nbrw_runtime.store import MemoryStore
+
+CODE = digest_bytes(b"code")
+
+
+class Notebook:
+    """A namespace, and the checkpoints of the cells that ran in it."""
+
+    def __init__(self):
+        self.namespace = {"__name__": "__main__", "In": [], "_i1": "x"}
+        self.store = MemoryStore()
+        context = SaveContext(self.namespace, self.store)
+        self.tracker = StateTracker(self.namespace, frozenset({"In"}), context)
+        self.checkpoints = []
+
+    def cell(self, source):
+        """Run a cell; returns its changes."""
+        exec(source, self.namespace)
+        changes = self.tracker.changes(source)
+        self.checkpoints.append(
+            Checkpoint(
+                len(self.checkpoints) + 1, CODE, objects=changes.objects,
+                deleted=changes.deleted, omitted=changes.omitted,
+            )
+        )  # fmt: skip
+        return changes
+
+    def restored(self, until=None):
+        """The namespace that a new process gets from the checkpoints."""
+        namespace = {"__name__": "__main__"}
+        result = restore(
+            self.checkpoints[:until], namespace, LoadContext(namespace, self.store), {}
+        )
+        assert not result.failed
+        return namespace
+
+
+@pytest.fixture
+def notebook():
+    """An empty notebook."""
+    return Notebook()
+
+
+def names(changes):
+    """The groups of names that were stored."""
+    return sorted(stored.names for stored in changes.objects)
+
+
+def test_only_what_changed_is_stored_again(notebook):
+    """New and changed names are stored, others are not."""
+    assert names(notebook.cell("a = [1]\nb = 2")) == [("a",), ("b",)]
+    assert names(notebook.cell("c = 3")) == [("c",)]
+    assert names(notebook.cell("b = 2")) == []
+    assert names(notebook.cell("b = 4")) == [("b",)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "alias.append(2)",
+        "f()",
+        "box['inner'].append(2)",
+        "exec('a.ap' + 'pend(2)')",
+        "globals()['a'].append(2)",
+        "(lambda x: x.append(2))(alias)",
+    ],
+)
+def test_a_change_is_seen_however_it_is_made(notebook, source):
+    """Through an alias, a function, a container, exec: the cell need not mention the name."""
+    notebook.cell("a = [1]\nalias = a\nbox = {'inner': a}\ndef f():\n    a.append(2)")
+    changes = notebook.cell(source)
+    assert names(changes) == [("a", "alias", "box")]
+    assert notebook.restored()["a"] == [1, 2]
+
+
+def test_names_that_share_are_one_group_and_still_share(notebook):
+    """Also when they began to share in a later cell."""
+    notebook.cell("a = [1]\nb = [2]")
+    assert names(notebook.cell("b = a")) == [("a", "b")]
+    back = notebook.restored()
+    assert back["a"] is back["b"]
+
+
+def test_names_that_no_longer_share_are_apart(notebook):
+    """After b is bound anew the old group is not restored over it."""
+    notebook.cell("a = [1]\nb = a")
+    notebook.cell("b = [5]")
+    back = notebook.restored()
+    assert (back["a"], back["b"]) == ([1], [5])
+
+
+def test_views_of_an_array_under_two_names_share_memory(notebook):
+    """numpy views are found through the memory they use."""
+    notebook.cell("import numpy as np\nx = np.arange(10000.)\ny = x[::2]")
+    back = notebook.restored()
+    back["x"][:] = 1
+    assert (back["y"] == 1).all()
+
+
+def test_a_deleted_name_does_not_come_back(notebook):
+    """del is part of the state."""
+    notebook.cell("a = 1\nb = [a]")
+    assert notebook.cell("del a").deleted == ("a",)
+    assert set(notebook.restored()) >= {"b"}
+    assert "a" not in notebook.restored()
+
+
+def test_a_name_that_became_unstorable_does_not_come_back_as_it_was(notebook):
+    """An old value under its name would be a wrong result."""
+    notebook.cell("a = [1]")
+    changes = notebook.cell("a = (n for n in range(3))")
+    assert [omitted.name for omitted in changes.omitted] == ["a"]
+    assert "generator" in changes.omitted[0].reason
+    assert "a" not in notebook.restored()
+
+
+def test_an_unstorable_object_is_reported_by_every_cell_that_may_change_it(notebook):
+    """Also if the cell reaches it through a function only."""
+    notebook.cell("import itertools\ng = (n for n in range(9))\ndef f():\n    return next(g)")
+    assert notebook.cell("x = 1").omitted == ()
+    assert [o.name for o in notebook.cell("y = f()").omitted] == ["g"]
+    assert [o.name for o in notebook.cell("eval('next(g)')").omitted] == ["g"]
+
+
+def test_the_shells_own_names_are_not_state(notebook):
+    """In and the inputs are IPython's."""
+    assert names(notebook.cell("x = 1")) == [("x",)]
+
+
+def test_a_restored_name_is_not_a_change_of_the_next_cell(notebook):
+    """What was brought back and not touched is not stored again."""
+    notebook.cell("a = [1]\nb = {'x': 2}\nc = 3")
+    later = Notebook()
+    later.store = notebook.store
+    context = LoadContext(later.namespace, notebook.store)
+    result = restore(notebook.checkpoints, later.namespace, context, {})
+    later.tracker.restored(result.objects)
+    assert names(later.cell("b['x'] += 1")) == [("b",)]
+
+
+def test_a_missing_blob_is_a_failure_that_names_what_is_lost(notebook):
+    """The others come back."""
+    notebook.cell("a = [1]\nb = [2]")
+    lost = next(s for s in notebook.checkpoints[0].objects if s.names == ("a",))
+    del notebook.store._blobs[lost.blob]
+    namespace = {}
+    result = restore(notebook.checkpoints, namespace, LoadContext(namespace, notebook.store), {})
+    assert namespace["b"] == [2]
+    assert [(f["cell"], f["names"], f["integrity"]) for f in result.failed] == [(1, ["a"], True)]
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            "a = [1]", "b = a", "a.append(len(a))", "b = [0]", "c = {'a': a}", "del b",
+            "c['n'] = 5", "a = list(a)", "d = (a, a)", "x = 5", "x += 1", "b = c", "a = 7",
+        ]
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@given(STEPS)
+def test_the_restored_state_is_the_state_whatever_the_cells_did(steps):
+    """For random cells: equal values, and names that were one object still are."""
+    notebook = Notebook()
+    for step in steps:
+        try:
+            exec(step, dict(notebook.namespace))
+        except (NameError, AttributeError, TypeError, KeyError):
+            continue
+        notebook.cell(step)
+    back = notebook.restored()
+    mine = {n: notebook.namespace[n] for n in notebook.tracker.user_names()}
+    assert {n: back[n] for n in mine} == mine
+    assert set(back) - {"__name__"} - {"__builtins__"} == set(mine)
+    for first in mine:
+        for second in mine:
+            if isinstance(mine[first], (list, dict)):
+                same = mine[first] is mine[second]
+                assert (back[first] is back[second]) == same
+
+
+def test_large_arrays_that_did_not_change_are_not_stored_again(notebook):
+    """They are compared by content."""
+    notebook.cell("import numpy as np\nx = np.zeros(100_000)")
+    assert names(notebook.cell("y = x.sum()")) == [("y",)]
+    assert names(notebook.cell("x[5] = 1")) == [("x",)]
+    assert np.array_equal(notebook.restored()["x"], notebook.namespace["x"])
