@@ -303,7 +303,9 @@ def test_apptainer_at_the_site_runs_the_image(images, site, work, monkeypatch):
     shim.parent.mkdir()
     # The site sees the shared folder under another path.
     words = f'"${{@/{str(site.share).replace("/", chr(92) + "/")}//share}}"'
-    shim.write_text(f"#!/bin/bash\nexec {scripts}/run --as ada apptainer {words}\n")
+    # Nor does it find the site by itself: the caller here has another home.
+    place = f"export TARGET_SITE_DIR={site.share.parent}"
+    shim.write_text(f"#!/bin/bash\n{place}\nexec {scripts}/run --as ada apptainer {words}\n")
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
     caller = Caller(0, site.share, work)

@@ -1,0 +1,273 @@
+"""`repeat` in an image, by the embedded engine: what holds, what runs, what fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbrw_builder.image_file import open_image
+from nbrw_runtime.recipe import RECIPE_PATH
+from notebook_helper import environment, run, write_notebook
+
+pytestmark = pytest.mark.integration
+
+CELLS = (
+    "import numpy as np\nlimit = 10\nx = np.arange(20.0)\nshared = [1]\nalias = shared",
+    "def above(values):\n    return values[values > limit]\n"
+    "found = above(x)\nopen('found.txt', 'w').write(str(len(found)))",
+    "import sqlite3\nbase = sqlite3.connect(':memory:')\nnumbers = (n for n in range(5))",
+    "alias.append(2)\nprint(shared, len(found), open('found.txt').read())",
+    "print(next(numbers), base.execute('select 1').fetchone())",
+    "print(open('in.txt').read().strip(), float(found.sum()))",
+)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """An OCI directory of a small notebook, built once; its directory has the notebook too."""
+    place = tmp_path_factory.mktemp("author") / "proj"
+    place.mkdir()
+    (place / "in.txt").write_text("input\n")
+    write_notebook(place / "small.ipynb", *CELLS)
+    done = run("nbrw-build", "small.ipynb", "-o", "small", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "in.txt").unlink()
+    (place / "found.txt").unlink()
+    return place / "small"
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Somebody else's empty work directory."""
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def repeat(image, work, *argv, code=0):
+    """Run `repeat --json` in an image; returns the report."""
+    done = run("nbrw", "run", "--engine", "embedded", image, "repeat", *argv, "--json", cwd=work)
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def fails(image, work, *argv, code, **changes):
+    """Run `repeat` where it cannot work; returns its one sentence."""
+    words = ("run", "--engine", "embedded", image, "repeat", *argv)
+    done = run("nbrw", *words, cwd=work, **changes)
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("nbrw: ")]
+    lines = [line for line in lines if "unpack" not in line]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def actions(report):
+    """What was done with each cell."""
+    return [cell["action"] for cell in report["cells"]]
+
+
+def texts(work):
+    """What each code cell printed, in the output notebook."""
+    notebook = json.loads((work / "small.repeat.ipynb").read_text())
+    return ["".join(o.get("text", "") for o in c["outputs"]) for c in notebook["cells"]]
+
+
+def edited(image, work, number, source):
+    """A copy of the notebook with another cell."""
+    cells = list(CELLS)
+    cells[number - 1] = source
+    return write_notebook(work / "edited.ipynb", *cells)
+
+
+def test_from_4_restores_objects_files_and_functions(image, work):
+    """Aliases are one object, files are there, functions see the notebook's names."""
+    report = repeat(image, work, "--from", "4")
+    assert actions(report)[3:] == ["run", "run", "run"]
+    assert actions(report)[:2] == ["restored", "restored"]
+    assert report["equal"]
+    assert texts(work)[3] == "[1, 2] 9 9\n"
+    assert texts(work)[5] == "input 135.0\n"
+    assert (work / "found.txt").read_text() == "9"
+    assert not (work / "in.txt").exists()  # the link to the input is gone again
+
+
+def test_a_cell_whose_objects_could_not_be_stored_runs_again_if_they_are_needed(image, work):
+    """Cell 3 made a connection and a generator, which cell 5 uses: the reason says so."""
+    report = repeat(image, work, "--from", "4")
+    assert actions(report)[2] == "run"
+    assert "could not be stored" in report["cells"][2]["reason"]
+    report = repeat(image, work, "--from", "6")
+    assert actions(report) == ["restored"] * 5 + ["run"]
+
+
+def test_an_edit_runs_from_the_edited_cell_on(image, work):
+    """Nothing before it; comments are no edit."""
+    path = edited(image, work, 4, "# only a comment\n" + CELLS[3])
+    assert set(actions(repeat(image, work, path.name))) == {"restored"}
+    path = edited(image, work, 6, "print('new', limit)")
+    report = repeat(image, work, path.name)
+    assert actions(report) == ["restored"] * 5 + ["run"]
+    assert texts(work)[5] == "new 10\n"
+
+
+def test_a_changed_input_is_used_and_said(image, work):
+    """The caller's own in.txt is not replaced; the cell that reads it runs, and says why."""
+    (work / "in.txt").write_text("mine\n")
+    report = repeat(image, work)
+    assert actions(report) == ["restored"] * 5 + ["run"]
+    assert "in.txt" in report["cells"][5]["reason"]
+    assert texts(work)[5] == "mine 135.0\n"
+    assert (work / "in.txt").read_text() == "mine\n"
+    assert not report["equal"]
+
+
+def test_a_file_of_the_callers_is_never_overwritten(image, work):
+    """One that a restored cell would write stops the repeat before anything is done."""
+    (work / "found.txt").write_text("precious")
+    sentence = fails(image, work, "--from", "4", code=2)
+    assert "found.txt" in sentence and "--work-dir" in sentence
+    assert (work / "found.txt").read_text() == "precious"
+
+
+def test_a_second_repeat_finds_what_the_first_left(image, work):
+    """Files that a repeat made are its own to replace."""
+    for _ in range(2):
+        assert repeat(image, work, "--from", "4")["equal"]
+
+
+def test_a_dry_run_does_nothing(image, work):
+    """It says what would be done."""
+    report = repeat(image, work, "--from", "4", "--dry-run")
+    assert report["dry_run"] and actions(report)[3] == "run"
+    assert list(work.iterdir()) == []
+
+
+def test_all_runs_every_cell(image, work):
+    """And the outputs are the author's."""
+    report = repeat(image, work, "--all")
+    assert set(actions(report)) == {"run"}
+    assert report["equal"]
+
+
+@pytest.mark.parametrize("number", ["0", "7", "-1"])
+def test_a_cell_out_of_range_is_refused(image, work, number):
+    """With the cells that there are."""
+    assert "cells 1 to 6" in fails(image, work, "--from", number, code=2)
+    assert list(work.iterdir()) == []
+
+
+def test_what_is_not_a_notebook_is_refused(image, work):
+    """Exit code 2."""
+    (work / "a.ipynb").write_text("{}")
+    assert "not a notebook" in fails(image, work, "a.ipynb", code=2)
+
+
+def test_a_failing_cell_ends_the_repeat_with_the_notebook_written(image, work):
+    """Exit code 1; later cells are skipped, earlier outputs are there."""
+    path = edited(image, work, 5, "1 / 0")
+    report = repeat(image, work, path.name, code=1)
+    assert actions(report)[4:] == ["failed", "skipped"]
+    assert "ZeroDivisionError" in report["cells"][4]["error"]
+    assert texts(work)[3] == "[1, 2] 9 9\n"
+
+
+def test_a_cell_past_its_timeout_ends_the_repeat(image, work):
+    """Exit code 1, naming cell and limit."""
+    path = edited(image, work, 6, "import time\ntime.sleep(60)")
+    report = repeat(image, work, path.name, "--timeout", "2", code=1)
+    assert "cell 6 ran past its timeout of 2 s" in report["cells"][5]["error"]
+
+
+def test_code_that_may_use_any_name_has_all_of_them(image, work):
+    """exec, eval and their like: what could not be stored is made again, with the reason."""
+    path = edited(image, work, 6, "print(eval('num' + 'bers') is not None)")
+    report = repeat(image, work, path.name)
+    assert report["cells"][2]["action"] == "run"
+    assert "could not be stored" in report["cells"][2]["reason"]
+    assert texts(work)[5] == "True\n"
+
+
+def test_a_name_that_was_not_stored_is_explained(image, work):
+    """A cell that gets at a name unseen is told who made it, why it is missing, and a remedy."""
+    source = "import sys\nget = sys.modules['__ma' + 'in__'].__getattribute__\n"
+    source += "try:\n    get('num' + 'bers')\nexcept AttributeError as e:\n"
+    source += "    raise NameError(\"name 'numbers' is not defined\") from e"
+    path = edited(image, work, 6, source)
+    report = repeat(image, work, path.name, code=1)
+    error = report["cells"][5]["error"]
+    assert "was made or changed by cell 5 and could not be stored" in error
+    assert "--from 5" in error
+
+
+def test_a_corrupt_image_is_refused_before_it_is_unpacked(image, work):
+    """Exit code 3: a flipped bit in a layer is found."""
+    broken = work.parent / "broken"
+    shutil.copytree(image, broken)
+    victim = max((broken / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    victim.chmod(0o644)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    cache = str(work.parent / "cache")  # where it was not unpacked before
+    assert "corrupt" in fails(broken, work, "--from", "4", code=3, XDG_CACHE_HOME=cache)
+    assert list(work.iterdir()) == []
+
+
+@pytest.fixture
+def unpacked(image, tmp_path):
+    """The image's files in a directory; a function that changes its recipe."""
+    root = tmp_path / "root"
+    open_image(image).extract(root)
+    path = root / RECIPE_PATH[1:]
+
+    def change(edit):
+        value = json.loads(path.read_bytes())
+        for layer in value["layers"]:
+            if layer.get("cells"):
+                layer["directory"] = str(root) + layer["directory"]
+        value["environment"]["python"] = sys.executable
+        edit(value)
+        path.chmod(0o644)
+        path.write_text(json.dumps(value))
+        return path
+
+    return change
+
+
+def inside(recipe, work, *argv):
+    """Run the image's program on its unpacked files."""
+    return subprocess.run(
+        [sys.executable, "-m", "nbrw_runtime", *argv], cwd=work, capture_output=True, text=True,
+        env=environment(NBRW_RECIPE=str(recipe)), timeout=120,
+    )  # fmt: skip
+
+
+def test_a_corrupt_blob_is_named_with_its_cell(unpacked, work):
+    """Exit code 3, no result; the blob is not silently made anew."""
+
+    def edit(value):
+        stored = next(s for s in value["checkpoints"][0]["objects"] if "x" in s["names"])
+        for layer in value["layers"]:
+            blob = Path(layer.get("directory", "")) / "sha256" / stored["blob"][7:]
+            if blob.is_file():
+                blob.chmod(0o644)
+                blob.write_bytes(b"x" + blob.read_bytes()[1:])
+
+    done = inside(unpacked(edit), work, "repeat", "--from", "4")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "what cell 1 left (x) could not be brought back" in done.stderr
+    assert "corrupt" in done.stderr
+    assert not (work / "small.repeat.ipynb").exists()
+
+
+@pytest.mark.parametrize("command", ["repeat", "inspect"])
+def test_an_image_of_a_newer_format_is_refused(unpacked, work, command):
+    """Exit code 3, naming both versions and the remedy."""
+    done = inside(unpacked(lambda value: value.update(version=99)), work, command)
+    assert done.returncode == 3
+    assert "version 99" in done.stderr and "use a newer nbrw" in done.stderr
