@@ -110,8 +110,8 @@ def unrestored(recipe: Recipe, plan: Plan) -> dict[str, str]:
     for name, (cell, omitted) in _omitted_after(recipe, restored[-1]).items():
         if cell not in ran and not name.startswith(FILE_PREFIX):
             missing[name] = (
-                f"`{name}` ({omitted.type}) was made or changed by cell {cell} and could not be stored: "
-                f"{omitted.reason}; repeat with --from {cell}"
+                f"`{name}` ({omitted.type}) was made or changed by cell {cell} and could not be "
+                f"stored: {omitted.reason}; repeat with --from {cell}"
             )
     return missing
 
