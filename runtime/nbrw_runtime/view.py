@@ -54,8 +54,8 @@ def open_view(author_cwd: str, work_dir: Path, paths: Sequence[str]) -> View:
         _Namespace(author_cwd, work, missing).enter()
     except OSError as error:
         reason = error.strerror or str(error)
-        note = f"this host allows no mount namespace ({reason})"
-        return View("none", work, tuple(missing), note if missing else None)
+        note = f"the author's absolute paths are not there: no mount namespace here ({reason})"
+        return View("none", work, tuple(missing), note)
     left = tuple(path for path in paths if not _leads(path))
     return View("namespace", author_cwd, left)
 
@@ -106,9 +106,10 @@ class _Namespace:
         """Raises OSError where the host forbids it; then nothing has changed for this process, or
         it is in a namespace where only more is visible than before.
         """
-        work = os.open(self._work, os.O_PATH | os.O_DIRECTORY)
         here = os.getcwd()
         self._unshare()
+        # Opened here: a mount of the former namespace cannot be bound in this one.
+        work = os.open(self._work, os.O_PATH | os.O_DIRECTORY)
         self._mount("tmpfs", _HOLD, "tmpfs", _MS_NOSUID | _MS_NODEV)
         self._covered.add(_HOLD)
         if os.path.realpath(self._cwd) != self._work:
