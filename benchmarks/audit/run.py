@@ -24,11 +24,11 @@ CALLS = "open,openat,execve,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdi
 COMPUTE = """
 import numpy as np
 a = np.random.default_rng(0).random((1200, 1200))
-for _ in range(40):
+for _ in range(120):
     a = a @ a
     a /= a.max()
 total = 0
-for n in range(6_000_000):
+for n in range(20_000_000):
     total += n * n
 """
 WORK = {

@@ -56,11 +56,13 @@ class Decoder:
         self._kernel = kernel
         self._writer = writer
         self._clock = clock
-        self._ignored = tuple(prefix.rstrip("/") for prefix in (*ignored, *_NOT_FILES))
+        tops = [prefix.rstrip("/") for prefix in (*ignored, *_NOT_FILES)]
+        self._ignored = frozenset(tops)
+        self._below_ignored = tuple(top + "/" for top in tops)
+        self._reads: list[tuple[Any, ...]] = []
         self._changes = FileChanges(preserved, lambda reason: self.gap(reason, None))
         self._window_ended = window_ended
         self._cell: int | None = 0
-        self._last_cell = 0
         self._groups: dict[int, int] = {kernel: kernel}  # thread -> process
         self._origins: dict[int, int | None] = {}  # process -> cell in which it stems
         self._seen: set[tuple[Any, ...]] = set()
@@ -165,8 +167,7 @@ class Decoder:
         return self._write_open(tid, path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
 
     def _read(self, tid: int, path: str, flags: int = 0) -> None:
-        group = self._group(tid)
-        facts: dict[str, int] | None = None
+        status: os.stat_result | None = None
         kind, result = "read", 0
         try:
             status = os.lstat(path) if flags & os.O_NOFOLLOW else os.stat(path)
@@ -175,7 +176,6 @@ class Decoder:
         except ValueError:
             result = -errno.ENOENT
         else:
-            facts = _facts(status)
             if stat.S_ISDIR(status.st_mode):
                 kind = "list"
             elif flags & os.O_DIRECTORY:
@@ -184,16 +184,34 @@ class Decoder:
                 result = 0 if flags & _O_PATH else -errno.ELOOP
             if result == 0 and not flags & _O_PATH and not os.access(path, os.R_OK):
                 result = -errno.EACCES
-        key = (group, self._cell, path, kind, result, facts and tuple(facts.values()))
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        if result == 0 and facts is not None and stat.S_ISREG(facts["mode"]):
+        if result == 0 and status is not None and stat.S_ISREG(status.st_mode):
             self._changes.read(path)
-        record = self._record(kind, tid, path=path, result=result, facts=facts)
-        if flags & _O_PATH:
-            record["flags"] = ["path"]
-        self._write(record)
+        # The process need not wait while this is written down.
+        self._reads.append((self._record(kind, tid), path, status, result, flags))
+
+    def settle(self) -> None:
+        """Write down what was seen of calls whose process goes on already."""
+        reads, self._reads = self._reads, []
+        for record, path, status, result, flags in reads:
+            facts = _facts(status) if status is not None else None
+            key = (
+                record["pid"],
+                record["kind"],
+                path,
+                result,
+                facts and (facts["inode"], facts["size"], facts["ctime_ns"], facts["device"]),
+            )
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            record["path"] = path
+            if result:
+                record["result"] = result
+            if facts is not None:
+                record["facts"] = facts
+            if flags & _O_PATH:
+                record["flags"] = ["path"]
+            self._writer.add(record)
 
     def _write_open(self, tid: int, path: str, flags: int) -> Pending | None:
         status = _stat(path)
@@ -414,6 +432,7 @@ class Decoder:
         return Pending(tid, "gap", {}, extra={"reason": reason})
 
     def _marker(self, tid: int, address: int) -> None:
+        self.settle()
         text = memory.read_string(tid, address, 64)
         if not text.startswith(_MARKER) or self._group(tid) != self._kernel:
             return
@@ -422,7 +441,8 @@ class Decoder:
             return
         cell = int(number)
         if edge == b"begin":
-            self._cell = self._last_cell = cell
+            self._cell = cell
+            self._seen.clear()
             self._emit("cell", tid, flags=["begin"])
             return
         self._emit("cell", tid, flags=["end"])
@@ -452,7 +472,7 @@ class Decoder:
         return normalise(path)
 
     def _is_ignored(self, path: str) -> bool:
-        return any(path == top or path.startswith(top + "/") for top in self._ignored)
+        return path.startswith(self._below_ignored) or path in self._ignored
 
     def _group(self, tid: int) -> int:
         group = self._groups.get(tid)
@@ -488,6 +508,8 @@ class Decoder:
         self._write(self._record(kind, tid, **fields))
 
     def _write(self, record: dict[str, Any]) -> None:
+        if self._reads:
+            self.settle()
         path = record.get("path")
         if record["kind"] == "exec" and path and self._is_ignored(path):
             return

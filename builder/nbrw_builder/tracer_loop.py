@@ -86,6 +86,7 @@ class TracerLoop:
         if os.WIFEXITED(status) or os.WIFSIGNALED(status):
             self._pending.pop(tid, None)
             self._decoder.ended(tid, status)
+            self._decoder.settle()
             if tid == self._kernel:
                 self._writer.flush()
                 self._kernel_ended()
@@ -94,6 +95,7 @@ class TracerLoop:
         number = (status >> 8) & 0xFF
         if event == _EVENT_SECCOMP:
             self._resume(tid, self._guarded(tid, self._entered))
+            self._decoder.settle()
         elif event == 0 and number == _SYSCALL_STOP:
             self._resume(tid, self._guarded(tid, self._left))
         elif event in _NEW:

@@ -204,6 +204,29 @@ def test_a_name_that_was_not_stored_is_explained(image, work):
     assert "--from 5" in error
 
 
+def test_absolute_paths_of_the_author_work_elsewhere(tmp_path, work):
+    """Where the author's directories are not: in a namespace the paths are, getcwd() too."""
+    place = tmp_path / "there"
+    (place / "proj").mkdir(parents=True)
+    (place / "data").mkdir()
+    (place / "data/in.txt").write_text("input")
+    data, made = place / "data/in.txt", place / "proj/made.txt"
+    write_notebook(
+        place / "proj/small.ipynb",
+        f"text = open({str(data)!r}).read()\nopen({str(made)!r}, 'w').write(text)",
+        f"import os\nprint(open({str(data)!r}).read(), open({str(made)!r}).read(), os.getcwd())",
+    )
+    image = tmp_path / "image"
+    done = run("nbrw-build", "small.ipynb", "-o", image, cwd=place / "proj")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(place)
+    report = repeat(image, work, "--from", "2")
+    assert report["view"] == "namespace"
+    assert report["equal"], report
+    assert (work / "made.txt").read_text() == "input"
+    assert not place.exists()
+
+
 def test_a_corrupt_image_is_refused_before_it_is_unpacked(image, work):
     """Exit code 3: a flipped bit in a layer is found."""
     broken = work.parent / "broken"
