@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import types
+from importlib import import_module
 from typing import Any
 
 from cloudpickle import cloudpickle
@@ -19,6 +21,9 @@ def reduce(pickler: Any, obj: Any) -> Any:
         return None
     if isinstance(obj, types.CodeType):
         return _reduce_code(obj)
+    if isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj:
+        # A new string: whether two names are one object would show in the pickle.
+        return import_module, ("".join(list(obj.__name__)),)
     if isinstance(obj, type) and obj.__module__ == "__main__":
         _name_class(obj)
     return None

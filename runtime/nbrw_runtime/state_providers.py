@@ -122,20 +122,17 @@ def _set_numpy(value: Any) -> None:
 
 
 def _get_warnings() -> Any:
-    try:
-        simple = [
-            (action, message and message.pattern, kind, module and module.pattern, line)
-            for action, message, kind, module, line in warnings.filters
-        ]
-    except AttributeError:
-        return None
-    return simple
+    # Filters hold texts, or patterns that are pickled as what they were compiled from.
+    return [tuple(entry) for entry in warnings.filters]
 
 
 def _set_warnings(value: Any) -> None:
     warnings.resetwarnings()
-    for action, message, kind, module, line in reversed(value):
-        warnings.filterwarnings(action, message or "", kind, module or "", line)
+    # Not by filterwarnings: it takes patterns only, and moves what is there already.
+    warnings.filters[:] = value  # type: ignore[index]
+    changed = getattr(warnings, "_filters_mutated", None)
+    if changed is not None:
+        changed()
 
 
 def _get_matplotlib() -> Any:
