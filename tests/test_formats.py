@@ -1,0 +1,99 @@
+"""Golden samples: what version 1 of each format wrote is read, for ever, and written the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nbrw_builder.audit_directory import AuditState
+from nbrw_builder.trace_file import read_trace
+from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.errors import FormatError
+from nbrw_runtime.recipe import load_document, read_recipe, write_recipe
+from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.report import Report, report_text, report_to_json
+from nbrw_runtime.session_file import Session
+from nbrw_runtime.trace import Facts, Kind
+
+FORMATS = Path(__file__).with_name("formats")
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"),
+    [
+        ("checkpoint-v1/0002.json", Checkpoint),
+        ("session-v1/session.json", Session),
+        ("audit-v1/audit.json", AuditState),
+        ("report-v1/report.json", Report),
+    ],
+)
+def test_a_sample_is_read_and_written_the_same(sample, kind):
+    """No field is lost, none is added."""
+    value = json.loads((FORMATS / sample).read_bytes())
+    found = from_json(kind, value, sample)
+    written = report_to_json(found) if kind is Report else to_json(found)
+    assert written == value
+    assert from_json(kind, written, sample) == found
+
+
+def test_the_sample_of_a_checkpoint_means_what_it_meant():
+    """Field by field, where a silent change would be a wrong result."""
+    value = json.loads((FORMATS / "checkpoint-v1/0002.json").read_bytes())
+    found = from_json(Checkpoint, value, "sample")
+    (stored,) = found.objects
+    assert (found.cell, stored.names, stored.codec) == (2, ("a", "b"), "pickle")
+    assert len(stored.blobs) == 3 and len(found.blobs) == 6
+    assert [omitted.name for omitted in found.omitted] == ["g", "file:/x"]
+    assert [(f.path, f.mode, f.link) for f in found.files] == [
+        ("/home/ada/out.txt", 0o640, ""), ("/home/ada/l", 0o777, "out.txt"),
+    ]  # fmt: skip
+    # Layers are named by what such digests are made of.
+    assert found.digest.hex == ("731a6cc78e40d3ba7539d4ab6b93d1b047fb2314a34558eb994721f9153e260e")
+
+
+def test_the_sample_of_a_recipe_is_read_and_written_to_the_byte():
+    """A recipe's bytes are its identity."""
+    data = (FORMATS / "recipe-v1/recipe.json").read_bytes()
+    recipe = read_recipe(data)
+    assert write_recipe(recipe) == data
+    assert recipe.checkpoint(2) is not None and recipe.parameters == {"t": 5.0}
+
+
+def test_the_sample_of_a_trace_is_read():
+    """Events, facts, a gap, a path that is not UTF-8."""
+    trace = read_trace(FORMATS / "trace-v1/0001.jsonl.zst")
+    assert trace.complete and trace.header.kernel_pid == 100
+    kinds = [event.kind for event in trace.events]
+    assert kinds == [
+        Kind.PROCESS, Kind.CELL, Kind.READ, Kind.READ, Kind.WRITE, Kind.RENAME, Kind.CONNECT,
+        Kind.CELL, Kind.EXIT,
+    ]  # fmt: skip
+    assert trace.events[2].facts == Facts(1, 2, 3, 4, 5, 0o100644, 1000, 1000)
+    assert trace.events[3].path == "/home/ada/\udcff" and not trace.events[3].ok
+    assert trace.events[4].detail == {"preserved": "1-2-5"}
+    assert [gap.pid for gap in trace.gaps] == [101]
+
+
+def test_the_text_of_a_report_is_what_it_was():
+    """What people see, and may have in their logs."""
+    value = json.loads((FORMATS / "report-v1/report.json").read_bytes())
+    text = report_text(from_json(Report, value, "sample")) + "\n"
+    assert text == (FORMATS / "report-v1/report.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("sample", "name"),
+    [
+        ("checkpoint-v1/0002.json", "nbrw.checkpoint"),
+        ("recipe-v1/recipe.json", "nbrw.recipe"),
+        ("session-v1/session.json", "nbrw.session"),
+        ("audit-v1/audit.json", "nbrw.audit"),
+        ("report-v1/report.json", "nbrw.report"),
+    ],
+)
+def test_a_newer_version_is_refused_by_name(sample, name):
+    """With both versions, and the remedy."""
+    value = json.loads((FORMATS / sample).read_bytes())
+    data = json.dumps({**value, "format": name, "version": 2}).encode()
+    with pytest.raises(FormatError, match=rf"{name} version 2.*version 1; use a newer nbrw"):
+        load_document(data, name, 1, sample)
