@@ -134,6 +134,7 @@ def _trace(
     calls = traced_calls()
     header = Header("ptrace", kernel, str(Path.cwd()), tuple(argv), tuple(sorted(calls.values())))
     writer = TraceWriter(trace, header)
+    writer.flush()
     os.write(to_kernel, json.dumps([os.getpid(), *calls]).encode())
     if os.read(from_kernel, 1) != b"x":
         return

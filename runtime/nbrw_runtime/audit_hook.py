@@ -15,7 +15,8 @@ import threading
 import time
 from typing import Any
 
-_MARKER = "/nbrw/cell/"
+#: The audit event by which the session marks cells: readlink, the tracer's mark, has none.
+CELL_EVENT = "nbrw.cell"
 _NOT_FILES = ("/proc", "/sys", "/dev")
 _GAP = (
     "the host forbids tracing ({reason}): seen is only what Python itself opens in the kernel, not "
@@ -56,8 +57,8 @@ class HookTrace:
     def _handle(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             self._open(args)
-        elif event == "os.readlink":
-            self._marker(os.fsdecode(args[0]))
+        elif event == CELL_EVENT:
+            self._marker(*args)
         elif event in ("os.listdir", "os.scandir"):
             self._note("list", args[0] if args[0] is not None else ".")
         elif event in ("os.remove", "os.rmdir"):
@@ -121,16 +122,13 @@ class HookTrace:
             fields["flags"] = ["existed"] if existed else ["create"]
         self._put(self._record(kind, fields))
 
-    def _marker(self, text: str) -> None:
-        if not text.startswith(_MARKER):
-            return
-        number, _, edge = text[len(_MARKER) :].partition("/")
+    def _marker(self, cell: int, edge: str) -> None:
         if edge == "begin":
-            self._cell = int(number)
+            self._cell = cell
         self._put(self._record("cell", {"flags": [edge]}))
         if edge == "end":
             self._cell = None
-            self._end_window(int(number))
+            self._end_window(cell)
 
     def _end_window(self, cell: int) -> None:
         written, removed = [], []
@@ -165,7 +163,7 @@ class HookTrace:
 
 _HANDLED = frozenset(
     {
-        "open", "os.readlink", "os.listdir", "os.scandir", "os.remove", "os.rmdir", "os.rename",
+        "open", CELL_EVENT, "os.listdir", "os.scandir", "os.remove", "os.rmdir", "os.rename",
         "os.symlink", "os.link", "os.truncate", "subprocess.Popen", "os.exec", "os.posix_spawn",
         "socket.connect",
     }

@@ -227,10 +227,12 @@ class KernelSession:
 
     def finish(self) -> dict[str, Any]:
         """The notebook has ended."""
-        return {"notes": self.notes}
+        redirect = sys.modules.get("nbrw_runtime.dask_redirect")
+        return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
 
 
 def _mark(number: int, edge: str) -> None:
+    sys.audit("nbrw.cell", number, edge)
     try:
         os.readlink(f"/nbrw/cell/{number}/{edge}")
     except OSError:

@@ -1,0 +1,100 @@
+"""Dask objects of a notebook, in another process, with the first cluster gone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from notebook_helper import run, write_notebook
+
+pytestmark = pytest.mark.integration
+
+CELLS = (
+    "from dask.distributed import Client, LocalCluster, Queue, as_completed\n"
+    "cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)\n"
+    "client = Client(cluster)\nclient",
+    "import dask, dask.array as da, dask.dataframe as dd, dask.bag as db\nimport pandas as pd\n"
+    "counted = []\n"
+    "def slow(n):\n    open(f'ran-{n}', 'w').close()\n    return n * n\n"
+    "futures = client.map(slow, range(4))\nsame = futures[0]\n"
+    "total = client.submit(sum, futures)\n"
+    "scattered = client.scatter([1, 2, 3])\n"
+    "frame = dd.from_pandas(pd.DataFrame({'x': range(10), 'g': [0, 1] * 5}), npartitions=2)\n"
+    "kept = frame.assign(y=frame.x * 2).persist()\nlazy = kept.groupby('g').y.sum()\n"
+    "array = da.arange(100, chunks=25).persist()\nbag = db.from_sequence(range(6)).persist()\n"
+    "delayed = dask.delayed(slow)(7)\ntotal.result()",
+    "queue = Queue('q')\nbad = client.submit(lambda: 1 / 0)\nwait = bad.exception()",
+    "print(total.result(), client.gather(futures), same is futures[0], scattered.result()"
+    " if hasattr(scattered, 'result') else client.gather(scattered))\n"
+    "print(lazy.compute().to_dict(), int(array.sum().compute()), bag.sum().compute())\n"
+    "print(client.cluster is cluster, len(client.scheduler_info()['workers']) <= 2)\n"
+    "print(client.submit(lambda a: a + 1, total).result())",
+    "print(delayed.compute())",
+)
+
+
+@pytest.fixture(scope="module")
+def author(tmp_path_factory):
+    """A notebook full of Dask objects, built."""
+    place = tmp_path_factory.mktemp("dask")
+    write_notebook(place / "d.ipynb", *CELLS)
+    done = run("nbrw-build", "d.ipynb", "-o", "image", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place, json.loads(done.stdout)
+
+
+def test_clients_futures_and_collections_mean_what_they_meant(author, tmp_path):
+    """Values are right, tasks that made them do not run again, identities hold."""
+    place, _ = author
+    argv = ("run", "--engine", "embedded", place / "image", "repeat", "--from", "4", "--json")
+    done = run("nbrw", *argv, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert [c["action"] for c in report["cells"]][:2] == ["restored", "restored"]
+    assert report["equal"], report
+    notebook = json.loads((tmp_path / "d.repeat.ipynb").read_text())
+    text = "".join(notebook["cells"][3]["outputs"][0]["text"])
+    assert text.splitlines() == [
+        "14 [0, 1, 4, 9] True [1, 2, 3]",
+        "{0: 40, 1: 50} 4950 15",
+        "True True",
+        "15",
+    ]
+    # ran-7 is of the last cell; the others came back as files of a restored cell.
+    assert sorted(path.name for path in tmp_path.glob("ran-*")) == [
+        f"ran-{n}" for n in (0, 1, 2, 3, 7)
+    ]
+
+
+def test_what_lives_in_the_scheduler_only_is_left_out_with_a_reason(author):
+    """Queues, and futures whose task failed."""
+    _, built = author
+    omitted = {o["name"]: o["reason"] for c in built["cells"] for o in c["omitted"]}
+    assert "queue" in omitted["queue"]
+    assert "error" in omitted["bad"]
+
+
+def test_the_authors_scheduler_elsewhere_becomes_a_cluster_here(tmp_path):
+    """An unmodified Client("tcp://...") cell runs in a repeat, and the report says so."""
+    place = tmp_path / "author"
+    place.mkdir()
+    first = (
+        "from dask.distributed import Client, LocalCluster\n"
+        "if not globals().get('address'):\n"
+        "    address = 'tcp://192.0.2.1:8786'\n"
+        "print('ready')"
+    )
+    second = "client = Client(address, timeout=10)\nprint(client.submit(sum, [1, 2]).result())"
+    write_notebook(place / "r.ipynb", first, second)
+    # The author's own run of the second cell fails: there is no such scheduler.
+    done = run("nbrw-build", "r.ipynb", "-o", "image", "--allow-errors", cwd=place)
+    assert done.returncode == 0, done.stderr
+    work = tmp_path / "work"
+    work.mkdir()
+    argv = ("run", "--engine", "embedded", place / "image", "repeat", "--from", "2", "--json")
+    done = run("nbrw", *argv, cwd=work)
+    assert done.returncode == 0, done.stdout + done.stderr
+    notebook = json.loads((work / "r.repeat.ipynb").read_text())
+    assert "".join(notebook["cells"][1]["outputs"][0]["text"]) == "3\n"
+    assert "uses a cluster on this machine" in " ".join(json.loads(done.stdout)["notes"])
