@@ -42,7 +42,7 @@ class AuditKernel:
             index for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"
         ]
         self._directory = directory
-        self._manager = AsyncKernelManager(kernel_name="python3")
+        self._manager = AsyncKernelManager(kernel_name="nbrw-audit")
         self._manager._kernel_spec = traced_spec(kernel, directory.root, directory.session)
         self._manager.shutdown_wait_time = _SHUTDOWN_SECONDS
         self._kernel = kernel

@@ -53,7 +53,9 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
 
     system = collector()
     system.add_made(base_files.made())
-    system.add_all(_system_files(resolved, host, by_kind.get("dpkg", []), options))
+    system.add_all(
+        _system_files(resolved, host, [*by_kind.get("dpkg", []), *by_kind.get("rpm", [])], options)
+    )
     system.add_all(resolved.loose)
     close("system", system)
 

@@ -136,6 +136,8 @@ def traced_spec(kernel: Kernel, audit: Path, session: Path) -> KernelSpec:
     for root in fallback_roots():
         launch += ["--fallback", root]
     launch += ["--session", str(session), "-f", "{connection_file}", *kernel.arguments]
+    # The author's history is neither written to nor read.
+    launch.append("--HistoryManager.hist_file=:memory:")
     argv = [
         *(sys.executable, "-I", "-c", _TRACER, str(_builder_root()), str(runtime)),
         *("--out", str(trace), "--written", str(trace / "written")),

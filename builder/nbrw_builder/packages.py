@@ -13,7 +13,7 @@ from nbrw_builder.host import Host
 class Package:
     """A piece of software that is packed whole.
 
-    ``kind`` is ``python``, ``conda``, ``dpkg``, ``interpreter`` or ``local``. ``location`` is the
+    ``kind`` is ``python``, ``conda``, ``dpkg``, ``rpm`` or ``interpreter``. ``location`` is the
     site-packages directory, prefix or source root. ``files`` are absolute paths of files and links
     that exist. ``requires`` names installed packages of the same kind.
     """

@@ -18,6 +18,7 @@ from nbrw_builder.packages import Package, Packages, Provider
 from nbrw_builder.packages_conda import CondaPackages
 from nbrw_builder.packages_dpkg import DpkgPackages
 from nbrw_builder.packages_python import PythonDistributions
+from nbrw_builder.packages_rpm import RpmPackages
 from nbrw_builder.private import why_private
 from nbrw_builder.uses import Use, collect, connection_file
 from nbrw_runtime.dependency import (
@@ -36,6 +37,7 @@ _KINDS = {
     "python": SoftwareKind.DISTRIBUTION,
     "conda": SoftwareKind.CONDA,
     "dpkg": SoftwareKind.DPKG,
+    "rpm": SoftwareKind.RPM,
     "interpreter": SoftwareKind.INTERPRETER,
     "local": SoftwareKind.LOCAL,
 }
@@ -149,11 +151,16 @@ def _packages(host: Host, python: Python, uses: dict[str, Use]) -> Packages:
             providers.append(("conda", CondaPackages(host, prefix)))
     sites = _site_directories(python, uses)
     providers.append(("python", PythonDistributions(host, sites, python.markers)))
-    dpkg = DpkgPackages(host)
-    conda = any(kind == "conda" for kind, _ in providers)
-    if (dpkg.owner(host.realpath(python.base_executable)) is None and not conda) or python.is_venv:
+    system: list[tuple[str, Provider]] = [
+        ("dpkg", DpkgPackages(host)),
+        ("rpm", RpmPackages(host)),
+    ]
+    base = host.realpath(python.base_executable)
+    owned = any(provider.owner(base) is not None for _, provider in system)
+    owned = owned or any(kind == "conda" for kind, _ in providers)
+    if not owned or python.is_venv:
         providers.append(("interpreter", Interpreters(host, python)))
-    providers.append(("dpkg", dpkg))
+    providers += system
     return Packages(host, providers)
 
 

@@ -87,5 +87,6 @@ def test_the_tracer_starts_the_kernels_own_python(kernels, tmp_path):
     launched = spec.argv[spec.argv.index("--") + 1 :]
     assert launched[:3] == [sys.executable, "-X", "dev"]
     assert launched[3].endswith("nbrw_runtime/launch.py")
-    assert launched[-3:] == ["-f", "{connection_file}", "--matplotlib=agg"]
+    at = launched.index("-f")
+    assert launched[at : at + 3] == ["-f", "{connection_file}", "--matplotlib=agg"]
     assert spec.env == {}
