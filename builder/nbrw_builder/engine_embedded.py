@@ -130,12 +130,17 @@ def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _accounts(root: Path) -> dict[str, str]:
     """The image's passwd with the caller's line, so that the caller has a name in there too."""
+    uid, gid = os.getuid(), os.getgid()
     try:
         text = (root / "etc/passwd").read_text()
-        mine = pwd.getpwuid(os.getuid())
-    except (OSError, KeyError):
+    except OSError:
         return {}
-    if any(line.split(":")[2:3] == [str(mine.pw_uid)] for line in text.splitlines()):
+    if any(line.split(":")[2:3] == [str(uid)] for line in text.splitlines()):
         return {}
-    line = f"{mine.pw_name}:x:{mine.pw_uid}:{mine.pw_gid}::{mine.pw_dir}:/bin/sh\n"
+    try:
+        mine = pwd.getpwuid(uid)
+        name, home = mine.pw_name, mine.pw_dir
+    except KeyError:  # the host has no name for the caller either
+        name, home = "user", os.environ.get("HOME", "/")
+    line = f"{name}:x:{uid}:{gid}::{home}:/bin/sh\n"
     return {"/etc/passwd": text + line}

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,11 @@ def by_tracer(who, argv, place, out):
     out.mkdir()
     out.chmod(0o777)
     run(who, [sys.executable, "-m", "nbrw_builder.tracer", "--out", str(out), "--", *argv], place)
-    while not (out / "0001.done").exists():
-        pass
-    trace = read_trace(out / "0001.jsonl.zst")
+    # The end of the program is not that of all its descendants.
+    deadline = time.monotonic() + 60
+    while not (trace := read_trace(out / "0001.jsonl.zst")).complete:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     found = {"open": set(), "exec": set(), "rename": set(), "remove": set()}
     for event in trace.events:
         if not event.ok:
