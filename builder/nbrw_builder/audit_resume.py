@@ -106,7 +106,7 @@ def _first_by_code(
         environment=Environment("", former.cwd),
     )
     cells = [Cell(c.number, c.id, c.source, c.digest, c.tags) for c in now.cells]
-    plan = make_plan(recipe, cells, Request())
+    plan = make_plan(recipe, cells, Request(), elsewhere=False)
     for step in plan.steps:
         # A cell before the edit that must run again takes all after it along: the simple choice.
         if step.action is Action.RUN:

@@ -238,6 +238,9 @@ def _place_data(use: Use, host: Host, options: ResolveOptions, found: _Found) ->
         found.notes.append(f"{use.path} was read and is gone: it is not in the image")
         found.data.append(Data(use.path, DataState.READ, _cells(use), _roles(use), changed=True))
         return
+    if use.written:
+        # Both: an input, and a result, so that a repeat gives the notebook a copy to write to.
+        found.data.append(Data(use.path, DataState.WRITTEN, _cells(use), _roles(use)))
     changed = not use.preserved and not _as_used(use, status)
     if use.written and not use.preserved:
         changed = True

@@ -73,14 +73,17 @@ def make_plan(
     cells: Sequence[Cell],
     request: Request,
     changed_files: Mapping[str, str] | None = None,
+    elsewhere: bool = True,
 ) -> Plan:
     """A step for every cell of the notebook to repeat.
 
     ``changed_files`` maps paths (as on the author's host) that differ from what the audit read to
-    a phrase that says how. Raises UsageError if ``request.start`` is out of range.
+    a phrase that says how. ``elsewhere``: it is not the author's own machine, so that a file which
+    a cell wrote outside the working directory is there only if the cell runs again. Raises
+    UsageError if ``request.start`` is out of range.
     """
     start, reason = _start(recipe, cells, request, changed_files or {})
-    again = _run_again(recipe, cells, start)
+    again = _run_again(recipe, cells, start, elsewhere)
     common = _common_prefix(recipe, cells)
     steps = []
     for cell in cells:
@@ -177,11 +180,18 @@ def _until(recipe: Recipe, cell: int) -> list[Checkpoint]:
     )
 
 
-def _run_again(recipe: Recipe, cells: Sequence[Cell], start: int) -> dict[int, str]:
+def _run_again(
+    recipe: Recipe, cells: Sequence[Cell], start: int, elsewhere: bool
+) -> dict[int, str]:
     """Cells before ``start`` that must run although they are unchanged, each with the reason."""
+    inside = recipe.environment.cwd.rstrip("/") + "/"
     names = {cell.number: names_of(cell.source) for cell in cells}
     again: dict[int, str] = {}
     for checkpoint in _until(recipe, start - 1):
+        # Only if something runs that might read it.
+        outside = [f.path for f in checkpoint.files if not f.path.startswith(inside)]
+        if elsewhere and outside and start <= len(cells):
+            again[checkpoint.cell] = f"it writes {outside[0]}, outside the working directory"
         for omitted in checkpoint.omitted:
             if omitted.name.startswith(FILE_PREFIX):
                 path = omitted.name[len(FILE_PREFIX) :]

@@ -115,6 +115,8 @@ def test_content_that_was_overwritten_after_reading_is_packed_as_it_was(host):
     found = host.data()["state.json"]
     assert (found.digest, found.changed) == (digest_bytes(b"old"), False)
     assert host.resolved().content[0].source.endswith("preserved/1-2-3")
+    states = [item.state for item in host.resolved().dependencies.data]
+    assert sorted(states) == [DataState.READ, DataState.WRITTEN]
 
 
 def test_a_file_that_somebody_else_changed_is_marked(host):

@@ -294,3 +294,21 @@ def test_an_image_of_a_newer_format_is_refused(unpacked, work, command):
     done = inside(unpacked(lambda value: value.update(version=99)), work, command)
     assert done.returncode == 3
     assert "version 99" in done.stderr and "use a newer nbrw" in done.stderr
+
+
+def test_an_input_that_the_notebook_changes_is_a_copy_in_a_repeat(tmp_path, work):
+    """Read, then rewritten: the image has it as it was read, and the cell can write to it."""
+    place = tmp_path / "author"
+    place.mkdir()
+    (place / "n.txt").write_text("1")
+    source = "n = int(open('n.txt').read()) + 1\nopen('n.txt', 'w').write(str(n))\nprint(n)"
+    write_notebook(place / "small.ipynb", source, "print(open('n.txt').read())")
+    done = run("nbrw-build", "small.ipynb", "-o", "image", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert repeat(place / "image", work, "--from", "2")["equal"]
+    assert texts(work)[1] == "2\n"
+    other = tmp_path / "other"
+    other.mkdir()
+    assert repeat(place / "image", other, "--all")["equal"]
+    assert texts(other) == ["2\n", "2\n"]
+    assert (place / "n.txt").read_text() == "2"

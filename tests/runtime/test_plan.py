@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
+from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredFile, StoredObject
 from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import UsageError
@@ -196,3 +198,18 @@ def test_cells_appended_at_the_end_run_alone():
     """What was audited is restored."""
     plan = plan_for(recipe_of(SOURCES), [*SOURCES, "print(z)"])
     assert actions(plan) == "rrrrX"
+
+
+def test_a_cell_that_wrote_outside_the_working_directory_runs_again():
+    """Its file would have to be placed among the caller's; on the author's machine it is there."""
+    recipe = recipe_of(SOURCES)
+    first, *rest = recipe.checkpoints
+    digest = digest_bytes(b"x")
+    files = (StoredFile("/data/out.csv", digest, 1), StoredFile("/home/ada/in.csv", digest, 1))
+    recipe = replace(recipe, checkpoints=(replace(first, files=files), *rest))
+    plan = plan_for(recipe, start=3)
+    assert actions(plan) == "XrXX"
+    assert "/data/out.csv, outside the working directory" in plan.steps[0].reason
+    assert actions(plan_for(recipe)) == "rrrr"
+    at_home = make_plan(recipe, cells_of(SOURCES), Request(start=3), elsewhere=False)
+    assert actions(at_home) == "rrXX"
