@@ -31,9 +31,11 @@ total = 0
 for n in range(20_000_000):
     total += n * n
 """
+CLUSTER = str(Path(__file__).with_name("cluster_work.py"))
 WORK = {
     "import-heavy": (1.3, [str(ROOT / "tests/tracees/imports.py")]),
-    "LocalCluster": (1.15, [str(Path(__file__).with_name("cluster_work.py"))]),
+    "LocalCluster": (1.15, [CLUSTER, "4000", "3"]),
+    "LocalCluster, short": (1.15, [CLUSTER, "2000", "2"]),
     "compute-bound": (1.02, ["-c", COMPUTE]),
 }
 
