@@ -97,11 +97,14 @@ def complete(plan: LayerPlan) -> tuple[Entry, ...]:
     for path in list(found):
         parent = posixpath.dirname(path)
         while parent != "/":
-            above = found.setdefault(parent, Entry(parent, 0o755))
-            if not above.is_directory:
-                raise BuildError(
-                    f"pack layer {plan.name}: {path} lies below {parent}, which is no directory"
-                )
+            above = found.get(parent)
+            if above is not None:
+                if not above.is_directory:
+                    raise BuildError(
+                        f"pack layer {plan.name}: {path} lies below {parent}, which is no directory"
+                    )
+                break  # what is above it is looked at in its own turn, or was made with it
+            found[parent] = Entry(parent, 0o755)
             parent = posixpath.dirname(parent)
     found.pop("/", None)
     if plan.directory:
