@@ -28,6 +28,8 @@ from nbrw_runtime.store import DirectoryStore
 
 AUDIT_FORMAT = "nbrw.audit"
 AUDIT_VERSION = 1
+#: Audits of all notebooks together; those used longest ago go first.
+KEEP_BYTES = 30 << 30
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class AuditDirectory:
                     f"audit in {self.root}: another build of this notebook is at work; "
                     "wait for its end"
                 ) from error
+            os.utime(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -161,3 +164,37 @@ class AuditDirectory:
         for path in self.written.glob("*.json"):
             if path.stem.isdigit() and int(path.stem) >= cell:
                 path.unlink()
+
+    def tidy(self) -> None:
+        """Remove blobs that no checkpoint needs any more."""
+        needed: set[Digest] = set()
+        for path in self.checkpoints.glob("*.json"):
+            checkpoint = self.read_checkpoint(int(path.stem)) if path.stem.isdigit() else None
+            if checkpoint is not None:
+                needed.update(checkpoint.blobs)
+        for digest in self.store:
+            if digest not in needed:
+                with contextlib.suppress(OSError):
+                    (self.store_root / "sha256" / digest.hex).unlink()
+
+
+def prune_audits(keep: Path, limit: int = KEEP_BYTES) -> None:
+    """Remove the audits used longest ago until all together have at most ``limit`` bytes.
+
+    The one at ``keep`` and those that another build works in stay.
+    """
+    found = []
+    for root in keep.parent.iterdir():
+        with contextlib.suppress(OSError):
+            used = (root / "lock").stat().st_mtime
+            size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+            found.append((root != keep, -used, size, root))
+    total = 0
+    for _, _, size, root in sorted(found):
+        total += size
+        if total <= limit or root == keep:
+            continue
+        with contextlib.suppress(OSError), open(root / "lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(root, ignore_errors=True)
+            total -= size

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nbrw_builder import __version__
 from nbrw_builder.audit import Audit, AuditRequest, audited
+from nbrw_builder.audit_directory import prune_audits
 from nbrw_builder.audit_resume import load_traces
 from nbrw_builder.build_image import WrittenImage, kind_of, write_image
 from nbrw_builder.cache import default_cache
@@ -70,7 +71,10 @@ def build(request: BuildRequest, progress: Progress) -> Built:
     """
     _check(request)
     with audited(request.audit, progress) as audit:
-        return _pack(request, audit, progress)
+        built = _pack(request, audit, progress)
+        audit.directory.tidy()
+        prune_audits(audit.directory.root)
+        return built
 
 
 def _check(request: BuildRequest) -> None:
