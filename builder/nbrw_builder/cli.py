@@ -196,7 +196,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = command.main(
-            args=None if arguments is None else list(arguments), standalone_mode=False
+            args=None if arguments is None else list(arguments),
+            prog_name=command.name,
+            standalone_mode=False,
         )
         return result if isinstance(result, int) else 0
     except NbrwError as error:

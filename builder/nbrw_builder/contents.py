@@ -13,7 +13,8 @@ from nbrw_builder.entries import Entries
 from nbrw_builder.entry import Entry, LayerPlan
 from nbrw_builder.host import Host
 from nbrw_builder.kernelspec import fallback_roots
-from nbrw_builder.packages import Package
+from nbrw_builder.packages import Package, source_of
+from nbrw_builder.packages_python import normal_name
 from nbrw_builder.resolve import Resolved
 from nbrw_runtime.paths import image_path
 
@@ -97,9 +98,24 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
 def _wanted(package: Package, resolved: Resolved, options: ContentOptions) -> Sequence[str]:
     if package.editable:
         return [*package.files, *_sources(resolved, package)]
-    if options.minimal and package.kind != "interpreter":
-        return [path for path in package.files if path in resolved.touched]
-    return package.files
+    if not options.minimal or package.kind == "interpreter" or package in _kernel(resolved):
+        return package.files
+    # Of a module that was used either the source or what was compiled from it was opened.
+    used = {source_of(path) for path in resolved.touched}
+    return [path for path in package.files if path in used or source_of(path) in used]
+
+
+def _kernel(resolved: Resolved) -> list[Package]:
+    """The distributions that a kernel needs: the repeat uses more of them than the audit did."""
+    known = {normal_name(package.name): package for package in resolved.packages}
+    found: dict[str, Package] = {}
+    todo = ["ipykernel"]
+    while todo:
+        name = todo.pop()
+        if name in known and name not in found:
+            found[name] = known[name]
+            todo += [normal_name(needed) for needed in known[name].requires]
+    return list(found.values())
 
 
 def _sources(resolved: Resolved, package: Package) -> list[str]:
@@ -116,7 +132,10 @@ def _system_files(
     resolved: Resolved, host: Host, packages: Sequence[Package], options: ContentOptions
 ) -> list[str]:
     """Files of used system packages, of the base, and the libraries all of these need."""
-    files = [path for package in packages for path in _wanted(package, resolved, options)]
+    if options.minimal:
+        files = list(resolved.system)
+    else:
+        files = [path for package in packages for path in package.files]
     programs = base_files.programs(host)
     # Not their whole packages: those would bring what nobody asked for (perl, by way of debconf).
     files += programs

@@ -78,6 +78,7 @@ class Resolved:
     site_directories: tuple[str, ...] = ()
     touched: frozenset[str] = frozenset()
     editable: dict[str, str] = field(default_factory=dict)  # source file -> its package
+    system: tuple[str, ...] = ()  # used files of system packages, by the names that were used
 
 
 @dataclass
@@ -139,8 +140,9 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         loose,
         tuple(found.content),
         tuple(sites),
-        frozenset(path for _, path in pairs),
+        frozenset(name for _, path in pairs for name in (path, host.realpath(path))),
         {path: package.name for package, path in pairs if package.editable},
+        tuple(sorted(path for package, path in pairs if package.kind in ("dpkg", "rpm"))),
     )
 
 

@@ -312,3 +312,20 @@ def test_an_input_that_the_notebook_changes_is_a_copy_in_a_repeat(tmp_path, work
     assert repeat(place / "image", other, "--all")["equal"]
     assert texts(other) == ["2\n", "2\n"]
     assert (place / "n.txt").read_text() == "2"
+
+
+def test_a_minimal_image_is_smaller_and_repeats_too(image, tmp_path, work):
+    """With --minimal only the files that were used are packed."""
+    place = tmp_path / "author"
+    place.mkdir()
+    (place / "in.txt").write_text("input\n")
+    write_notebook(place / "small.ipynb", *CELLS)
+    done = run("nbrw-build", "small.ipynb", "-o", "image", "--minimal", cwd=place)
+    assert done.returncode == 0, done.stderr
+    report = repeat(place / "image", work, "--from", "4")
+    assert report["equal"], report
+    sizes = [
+        sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        for directory in (place / "image", image)
+    ]
+    assert sizes[0] < 0.8 * sizes[1]
