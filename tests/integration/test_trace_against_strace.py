@@ -132,13 +132,23 @@ def test_no_successful_call_is_missing(who, tmp_path, program):
     if who and not (readable_by_others(sys.executable) and readable_by_others(ROOT / "x")):
         pytest.skip("an ordinary user cannot read this Python or this checkout")
     argv = [sys.executable, str(TRACEES / f"{program}.py")]
-    strace_place, tracer_place = tmp_path / "strace", tmp_path / "tracer"
     run(who, [*argv, str(tmp_path / "warm")], tmp_path / "warm")
-    oracle = by_strace(who, [*argv, str(strace_place)], strace_place, tmp_path / "s")
-    trace, ours = by_tracer(who, [*argv, str(tracer_place)], tracer_place, tmp_path / "t")
-    assert trace.complete
-    assert trace.header.backend == "ptrace"
-    for kind, paths in oracle.items():
-        missing = plain(paths, strace_place) - plain(ours[kind], tracer_place)
-        assert not missing, f"{kind}: {sorted(missing)[:10]}"
-    assert len(plain(oracle["open"], strace_place)) > 50
+    # Two runs of a cluster are not alike: a warning in one of them opens sources to quote them.
+    # What the tracer cannot see would be missing every time.
+    for attempt in range(3):
+        place = tmp_path / str(attempt)
+        place.mkdir()
+        place.chmod(0o777)
+        strace_place, tracer_place = place / "strace", place / "tracer"
+        oracle = by_strace(who, [*argv, str(strace_place)], strace_place, place / "s")
+        trace, ours = by_tracer(who, [*argv, str(tracer_place)], tracer_place, place / "t")
+        assert trace.complete
+        assert trace.header.backend == "ptrace"
+        assert len(plain(oracle["open"], strace_place)) > 50
+        missing = {
+            kind: sorted(plain(paths, strace_place) - plain(ours[kind], tracer_place))
+            for kind, paths in oracle.items()
+        }
+        if not any(missing.values()):
+            return
+    assert not any(missing.values()), missing
