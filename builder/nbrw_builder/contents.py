@@ -66,18 +66,19 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
     close("interpreter", interpreter)
 
     rest = collector()
+    large: list[tuple[str, Sequence[str]]] = []
     for package in (*by_kind.get("conda", []), *by_kind.get("python", [])):
         files = _wanted(package, resolved, options)
         if _size(files, host) < _OWN_LAYER:
             rest.add_all(files)
+        else:
+            large.append((package.name, files))
     rest.add_made(_extra_paths(resolved))
     close("distributions", rest)
-    for package in (*by_kind.get("conda", []), *by_kind.get("python", [])):
-        files = _wanted(package, resolved, options)
-        if _size(files, host) >= _OWN_LAYER:
-            own = collector()
-            own.add_all(files)
-            close(f"distribution:{package.name}", own)
+    for name, files in large:
+        own = collector()
+        own.add_all(files)
+        close(f"distribution:{name}", own)
 
     runtime = collector()
     runtime.add_made(_runtime_entries(options.runtime_root))

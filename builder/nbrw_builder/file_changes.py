@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from nbrw_runtime.window import left_by_window
+
 _PRESERVE_LIMIT = 2 << 30  # bytes; a larger file is not copied, and the trace says so
 _WATCHED_LIMIT = 2000
 
@@ -81,20 +83,11 @@ class FileChanges:
     def end_window(self) -> dict[str, list[str]]:
         """What the window left: ``written`` and ``removed`` paths; then a new window begins."""
         self._watch()
-        written, removed = [], []
-        for path, existed in self._touched.items():
-            try:
-                mode = os.lstat(path).st_mode
-            except OSError:
-                if existed:
-                    removed.append(path)
-                continue
-            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-                written.append(path)
+        left = left_by_window(self._touched)
         self._touched = {}
-        for path in written:
+        for path in left["written"]:
             self._note(path)
-        return {"written": sorted(written), "removed": sorted(removed)}
+        return left
 
     def _watch(self) -> None:
         """A file that stays open may change without another call that is seen."""

@@ -96,7 +96,8 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     uses = collect(traces)
     for trace in traces:
         uses.pop(connection_file(trace), None)
-    packages = _packages(host, options.python, uses)
+    sites = _site_directories(options.python, uses)
+    packages = _packages(host, options.python, sites)
     found = _Found()
     for use in uses.values():
         _place(use, uses, packages, host, options, found)
@@ -131,7 +132,6 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         notes=tuple(notes),
     )
     loose = tuple(use.path for use in found.loose)
-    sites = _site_directories(options.python, uses)
     pairs = [(package, use.path) for package, used in found.software.values() for use in used]
     return Resolved(
         dependencies,
@@ -146,12 +146,11 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     )
 
 
-def _packages(host: Host, python: Python, uses: dict[str, Use]) -> Packages:
+def _packages(host: Host, python: Python, sites: Sequence[str]) -> Packages:
     providers: list[tuple[str, Provider]] = []
     for prefix in dict.fromkeys((python.prefix, python.base_prefix)):
         if host.lstat(prefix + "/conda-meta") is not None:
             providers.append(("conda", CondaPackages(host, prefix)))
-    sites = _site_directories(python, uses)
     providers.append(("python", PythonDistributions(host, sites, python.markers)))
     system: list[tuple[str, Provider]] = [
         ("dpkg", DpkgPackages(host)),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 import sys
 import threading
 import time
 from typing import Any
+
+from nbrw_runtime.window import left_by_window
 
 #: The audit event by which the session marks cells: readlink, the tracer's mark, has none.
 CELL_EVENT = "nbrw.cell"
@@ -131,22 +132,13 @@ class HookTrace:
             self._end_window(cell)
 
     def _end_window(self, cell: int) -> None:
-        written, removed = [], []
-        for path, existed in self._touched.items():
-            try:
-                mode = os.lstat(path).st_mode
-            except OSError:
-                if existed:
-                    removed.append(path)
-                continue
-            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-                written.append(path)
+        left = left_by_window(self._touched)
         self._touched = {}
         if self._written:
             os.makedirs(self._written, exist_ok=True)
             target = os.path.join(self._written, f"{cell}.json")
             with open(target + ".new", "w", encoding="ascii") as stream:
-                json.dump({"written": sorted(written), "removed": sorted(removed)}, stream)
+                json.dump(left, stream)
             os.rename(target + ".new", target)
 
     def _record(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
@@ -47,3 +48,15 @@ def names_of(source: str) -> Names:
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             used.add(node.name)
     return Names(frozenset(used), star or bool(used & _DYNAMIC_NAMES))
+
+
+def reach(used: Iterable[str], refers: Mapping[str, Iterable[str]]) -> set[str]:
+    """These names, and those that the functions among them refer to, directly or not."""
+    seen: set[str] = set()
+    todo = list(used)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo.extend(refers.get(name, ()))
+    return seen

@@ -38,6 +38,11 @@ class Cell:
     digest: Digest
     tags: tuple[str, ...]
 
+    @property
+    def runs(self) -> bool:
+        """Whether executing the notebook executes this cell (nbclient's ``skip-execution``)."""
+        return bool(self.source.strip()) and "skip-execution" not in self.tags
+
 
 def normalise(source: str) -> str:
     """The part of a cell's source that decides what it does."""
@@ -127,4 +132,8 @@ def read_notebook(path: str | Path) -> dict[str, Any]:
         raise UsageError(
             f"read notebook {path}: nbformat {notebook.get('nbformat')!r} is not read, only 4"
         )
+    for cell in notebook["cells"]:
+        # On disk text may be a list of lines.
+        if isinstance(cell.get("source"), list):
+            cell["source"] = "".join(cell["source"])
     return notebook

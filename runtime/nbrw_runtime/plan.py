@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from nbrw_runtime.checkpoint import Checkpoint, Omitted
 from nbrw_runtime.dependency import DataState
 from nbrw_runtime.errors import UsageError
-from nbrw_runtime.names import Names, names_of
+from nbrw_runtime.names import Names, names_of, reach
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 
@@ -88,7 +88,7 @@ def make_plan(
     steps = []
     for cell in cells:
         audited = cell.number if cell.number <= common else None
-        if not cell.source.strip() or "skip-execution" in cell.tags:
+        if not cell.runs:
             steps.append(Step(cell.number, Action.SKIP, "nothing to run", audited))
         elif cell.number >= start:
             why = reason if cell.number == start else f"after cell {start}, which runs"
@@ -148,8 +148,7 @@ def _start(
         word = "moved" if cells[common].digest in known else "edited or new"
         found.append((common + 1, word))
     for cell in cells[:common]:
-        runs = cell.source.strip() and "skip-execution" not in cell.tags
-        if runs and recipe.checkpoint(cell.number) is None:
+        if cell.runs and recipe.checkpoint(cell.number) is None:
             found.append((cell.number, "the audit has no checkpoint of it"))
             break
     for data in recipe.dependencies.data:
@@ -228,11 +227,5 @@ def _needed(recipe: Recipe, names: Names, boundary: int) -> dict[str, tuple[int,
     for checkpoint in _until(recipe, boundary):
         for stored in checkpoint.objects:
             refers.update(dict.fromkeys(stored.names, stored.refers))
-    seen: set[str] = set()
-    todo = list(names.used)
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo.extend(refers.get(name, ()))
+    seen = reach(names.used, refers)
     return {name: item for name, item in live.items() if name in seen}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import FormatError
+from nbrw_runtime.notebook import Cell
 from nbrw_runtime.records import from_json, to_json
 
 RECIPE_FORMAT = "nbrw.recipe"
@@ -29,6 +31,11 @@ class RecipeCell:
     digest: Digest
     source: str
     tags: tuple[str, ...] = ()
+
+
+def recipe_cells(cells: Iterable[Cell]) -> tuple[RecipeCell, ...]:
+    """Code cells of a notebook as the recipe and the session keep them."""
+    return tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in cells)
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,7 @@ def load_notebook(recipe: Recipe, path: Path | None) -> dict[str, Any]:
         return json.loads(json.dumps(recipe.notebook))
     notebook = read_notebook(path)
     given = any(INJECTED_TAG in c.get("metadata", {}).get("tags", []) for c in notebook["cells"])
-    notebook = inject(notebook, {} if given else recipe.parameters)
-    for cell in notebook["cells"]:
-        if isinstance(cell.get("source"), list):
-            cell["source"] = "".join(cell["source"])
-    return notebook
+    return inject(notebook, {} if given else recipe.parameters)
 
 
 def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda text: None) -> Report:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nbrw_runtime.notebook import Cell
-from nbrw_runtime.recipe import Recipe, RecipeCell
+from nbrw_runtime.recipe import Recipe, recipe_cells
 from nbrw_runtime.records import to_json
 from nbrw_runtime.session_file import Session, write_session
 from nbrw_runtime.store import DirectoryStore
@@ -95,7 +95,7 @@ def prepare_session(
         path.write_text(json.dumps(to_json(checkpoint)))
     session = Session(
         mode="repeat",
-        cells=tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in cells),
+        cells=recipe_cells(cells),
         stores=tuple(str(store.root) for store in stores),
         checkpoints=str(checkpoints),
         cwd=cwd,

@@ -16,7 +16,7 @@ from typing import Any
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
 from nbrw_runtime.digest import Digest
-from nbrw_runtime.names import names_of
+from nbrw_runtime.names import names_of, reach
 from nbrw_runtime.state_providers import PREFIX, Provider
 
 _ATOMS = (int, float, complex, bool, str, bytes, type(None), types.EllipsisType)
@@ -248,14 +248,7 @@ class StateTracker:
         names = names_of(source)
         if names.dynamic:
             return None
-        seen: set[str] = set()
-        todo = list(names.used)
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo.extend(self._refers.get(name, ()))
-        return seen
+        return reach(names.used, self._refers)
 
 
 def is_connection(value: Any) -> bool:
