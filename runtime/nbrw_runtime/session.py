@@ -23,6 +23,7 @@ from nbrw_runtime.checkpoint import (
 )
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.errors import NbrwError, StorageError
+from nbrw_runtime.kernel_end import end_children
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.plan import FILE_PREFIX
@@ -226,7 +227,8 @@ class KernelSession:
         return {"failure": self.failure, "notes": self.notes, "cell": self._last}
 
     def finish(self) -> dict[str, Any]:
-        """The notebook has ended."""
+        """The notebook has ended, and the kernel will."""
+        end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
 

@@ -98,3 +98,22 @@ def test_the_authors_scheduler_elsewhere_becomes_a_cluster_here(tmp_path):
     notebook = json.loads((work / "r.repeat.ipynb").read_text())
     assert "".join(notebook["cells"][1]["outputs"][0]["text"]) == "3\n"
     assert "uses a cluster on this machine" in " ".join(json.loads(done.stdout)["notes"])
+
+
+def test_a_kernel_with_a_cluster_ends_in_order(tmp_path):
+    """It is not killed after a wait: exit handlers run, in the audit and in the repeat."""
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir(), elsewhere.mkdir()
+    write_notebook(
+        work / "e.ipynb",
+        "import atexit\nfrom dask.distributed import Client\n"
+        "client = Client(n_workers=1, threads_per_worker=1, dashboard_address=None)\n"
+        "atexit.register(lambda: open('ended', 'w').close())\nclient.submit(len, 'abc').result()",
+    )
+    done = run("nbrw-build", "e.ipynb", "-o", "image", cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert (work / "ended").exists()
+    argv = ("run", "--engine", "embedded", work / "image", "repeat", "--from", "1")
+    done = run("nbrw", *argv, cwd=elsewhere)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (elsewhere / "ended").exists()
