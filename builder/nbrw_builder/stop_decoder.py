@@ -37,7 +37,6 @@ class Pending:
     name: str
     record: dict[str, Any]
     paths: tuple[str, ...] = ()
-    existed: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,7 +102,7 @@ class Decoder:
 
     def gap(self, reason: str, tid: int | None) -> None:
         """Something was not seen."""
-        record: dict[str, Any] = {"kind": "gap", "reason": reason, "time": self._clock()}
+        record: dict[str, Any] = {"kind": "gap", "reason": reason, "time": round(self._clock(), 6)}
         if tid is not None:
             record["pid"] = tid
         if self._cell is not None:
@@ -136,9 +135,6 @@ class Decoder:
                 source, target = pending.paths[0], pending.paths[-1]
                 if pending.extra.get("directory"):
                     self._changes.moved(source, target)
-        elif pending.name == "execve" and result == -errno.ENOENT:
-            # A search along PATH; what was found is what matters, the rest is looked for in vain.
-            pass
         self._write(record)
 
     def _open(self, tid: int, name: str, args: Sequence[int]) -> Pending | None:
@@ -182,21 +178,25 @@ class Decoder:
                 result = -errno.ENOTDIR
             elif flags & os.O_NOFOLLOW and stat.S_ISLNK(status.st_mode):
                 result = 0 if flags & _O_PATH else -errno.ELOOP
-            if result == 0 and not flags & _O_PATH and not os.access(path, os.R_OK):
+            if result == 0 and not flags & _O_PATH and not _is_readable(path, status):
                 result = -errno.EACCES
         if result == 0 and status is not None and stat.S_ISREG(status.st_mode):
             self._changes.read(path)
         # The process need not wait while this is written down.
-        self._reads.append((self._record(kind, tid), path, status, result, flags))
+        group = self._group(tid)
+        origin = self._cell if group == self._kernel else self._origins.get(group)
+        self._reads.append(
+            (kind, self._clock(), group, self._cell, origin, path, status, result, flags)
+        )
 
     def settle(self) -> None:
         """Write down what was seen of calls whose process goes on already."""
         reads, self._reads = self._reads, []
-        for record, path, status, result, flags in reads:
+        for kind, when, group, cell, origin, path, status, result, flags in reads:
             facts = _facts(status) if status is not None else None
             key = (
-                record["pid"],
-                record["kind"],
+                group,
+                kind,
                 path,
                 result,
                 facts and (facts["inode"], facts["size"], facts["ctime_ns"], facts["device"]),
@@ -204,6 +204,7 @@ class Decoder:
             if key in self._seen:
                 continue
             self._seen.add(key)
+            record = _made(kind, when, group, cell, origin)
             record["path"] = path
             if result:
                 record["result"] = result
@@ -241,7 +242,7 @@ class Decoder:
             self._keep(record, path, status, by_name_only=False)
         if status is None or stat.S_ISREG(status.st_mode):
             self._changes.touch(path, existed)
-            return Pending(tid, "write", record, (path,), existed)
+            return Pending(tid, "write", record, (path,))
         return Pending(tid, "write", record)
 
     def _truncate(self, tid: int, args: Sequence[int]) -> Pending | None:
@@ -495,12 +496,8 @@ class Decoder:
 
     def _record(self, kind: str, tid: int, **fields: Any) -> dict[str, Any]:
         group = self._group(tid)
-        record: dict[str, Any] = {"kind": kind, "time": self._clock(), "pid": group}
         origin = self._cell if group == self._kernel else self._origins.get(group)
-        if self._cell is not None:
-            record["cell"] = self._cell
-        if origin is not None:
-            record["origin"] = origin
+        record = _made(kind, self._clock(), group, self._cell, origin)
         record.update((key, value) for key, value in fields.items() if value)
         return record
 
@@ -518,6 +515,8 @@ class Decoder:
 
 def normalise(path: str) -> str:
     """An absolute path without ``.``, ``..`` and ``//``; links are followed before ``..``."""
+    if "//" not in path and "/." not in path and not path.endswith("/"):
+        return path  # nearly all are
     if ".." not in path:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         return "/" + "/".join(parts)
@@ -535,6 +534,22 @@ def normalise(path: str) -> str:
 def _signed(value: int) -> int:
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value & 0x80000000 else value
+
+
+def _made(
+    kind: str, when: float, group: int, cell: int | None, origin: int | None
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"kind": kind, "time": round(when, 6), "pid": group}
+    if cell is not None:
+        record["cell"] = cell
+    if origin is not None:
+        record["origin"] = origin
+    return record
+
+
+def _is_readable(path: str, status: os.stat_result) -> bool:
+    """Whether a file that could be looked at can be read, too."""
+    return status.st_mode & 0o444 == 0o444 or os.access(path, os.R_OK)
 
 
 def _facts(status: os.stat_result) -> dict[str, int]:

@@ -70,7 +70,11 @@ class TracerLoop:
         """Wait and decode until nothing is left to trace."""
         while True:
             try:
-                tid, status = os.waitpid(-1, _WALL)
+                tid, status = os.waitpid(-1, _WALL | os.WNOHANG)
+                if not tid:
+                    # Nobody waits for us: time to write down what was seen.
+                    self._decoder.settle()
+                    tid, status = os.waitpid(-1, _WALL)
             except ChildProcessError:
                 return
             except InterruptedError:
@@ -95,7 +99,6 @@ class TracerLoop:
         number = (status >> 8) & 0xFF
         if event == _EVENT_SECCOMP:
             self._resume(tid, self._guarded(tid, self._entered))
-            self._decoder.settle()
         elif event == 0 and number == _SYSCALL_STOP:
             self._resume(tid, self._guarded(tid, self._left))
         elif event in _NEW:
@@ -158,7 +161,7 @@ class TracerLoop:
 def clock() -> Callable[[], float]:
     """Seconds since now."""
     began = time.monotonic()
-    return lambda: round(time.monotonic() - began, 6)
+    return lambda: time.monotonic() - began
 
 
 def write_window(directory: Path | None, cell: int, value: dict[str, Any]) -> None:
