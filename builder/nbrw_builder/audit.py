@@ -16,15 +16,15 @@ from typing import Any
 from nbrw_builder.audit_directory import AuditDirectory, AuditState, Run
 from nbrw_builder.audit_kernel import AuditKernel
 from nbrw_builder.audit_resume import environment_digest, first_to_run
+from nbrw_builder.interpreter import ask_python
 from nbrw_builder.kernelspec import Kernel, find_kernel
-from nbrw_builder.process import run as run_program
 from nbrw_builder.progress import Progress
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.digest import canonical_json
 from nbrw_runtime.errors import CellError, StorageError, UsageError
 from nbrw_runtime.notebook import Cell, code_cells, read_notebook
 from nbrw_runtime.parameters import inject
-from nbrw_runtime.recipe import RecipeCell
+from nbrw_runtime.recipe import recipe_cells
 from nbrw_runtime.session_file import Session, write_session
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -67,10 +67,6 @@ def audited(request: AuditRequest, progress: Progress):  # type: ignore[no-untyp
     path = Path(os.path.abspath(request.notebook))
     original = read_notebook(path)
     notebook = inject(original, request.parameters)
-    for cell in notebook["cells"]:
-        # On disk text may be a list of lines.
-        if isinstance(cell.get("source"), list):
-            cell["source"] = "".join(cell["source"])
     kernel = find_kernel(notebook, request.kernel)
     cwd = Path(os.path.abspath(request.cwd or path.parent))
     if not cwd.is_dir():
@@ -90,7 +86,7 @@ def _audit(
     progress: Progress,
 ) -> Audit:
     cells = code_cells(notebook)
-    audited_cells = tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in cells)
+    audited_cells = recipe_cells(cells)
     state = AuditState(kernel.argv, str(cwd), audited_cells, environment=environment_digest())
     former = None if request.fresh else directory.read_state()
     first, why = 1, ""
@@ -99,19 +95,20 @@ def _audit(
         first, why = first_to_run(directory, former, state, request.allow_errors)
     if first == 1:
         directory.clear()
-        state = replace(state, **_python_facts(kernel))
+        python = ask_python(kernel.python)
+        state = replace(state, python_version=python.version, platform=python.platform)
     else:
         assert former is not None
         directory.drop_from(first)
-        runs = former.runs
-        state = replace(former, cells=audited_cells, runs=runs, environment=state.environment)
+        state = replace(former, cells=audited_cells, environment=state.environment)
     for cell in cells:
         cell_json(notebook, cell.number).update(outputs=[], execution_count=None)
     for cell in cells[: first - 1]:
         _restore_outputs(directory, notebook, cell.number)
         progress.cell_ended(cell.number, "restored", 0.0)
-    notes = [why] if why and first > 1 and any(_runs(c) for c in cells[first - 1 :]) else []
-    if any(_runs(cell) for cell in cells[first - 1 :]):
+    to_run = [cell for cell in cells[first - 1 :] if cell.runs]
+    notes = [f"run again from cell {first} on: {why}"] if why and to_run else []
+    if to_run:
         execution = _Execution(request, path, notebook, cells, kernel, cwd, directory, progress)
         state = replace(state, runs=(*state.runs, Run(_next_trace(directory), first, time.time())))
         directory.write_state(state)
@@ -129,22 +126,12 @@ def cell_json(notebook: dict[str, Any], number: int) -> dict[str, Any]:
     return code[number - 1]
 
 
-def _runs(cell: Cell) -> bool:
-    return bool(cell.source.strip()) and "skip-execution" not in cell.tags
-
-
 def _restore_outputs(directory: AuditDirectory, notebook: dict[str, Any], number: int) -> None:
     checkpoint = directory.read_checkpoint(number)
     if checkpoint is not None and checkpoint.outputs is not None:
         cell = cell_json(notebook, number)
         cell["outputs"] = json.loads(directory.store.get(checkpoint.outputs))
         cell["execution_count"] = number
-
-
-def _python_facts(kernel: Kernel) -> dict[str, Any]:
-    asked = "import platform, sys; print(platform.python_version()); print(platform.platform())"
-    lines = run_program([kernel.python, "-I", "-c", asked]).splitlines()
-    return {"python_version": lines[0], "platform": lines[1]}
 
 
 def _next_trace(directory: AuditDirectory) -> str:
@@ -184,7 +171,7 @@ class _Execution:
         """Execute the cells from ``first`` on; returns notes for the user."""
         session = Session(
             mode="audit",
-            cells=tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in self.cells),
+            cells=recipe_cells(self.cells),
             stores=(str(self.directory.store_root),),
             checkpoints=str(self.directory.checkpoints),
             cwd=str(self.cwd),
@@ -207,10 +194,10 @@ class _Execution:
         async with kernel.started():
             if first > 1:
                 self.progress.stage(f"restore cells 1 to {first - 1}")
-                restored = [c.number for c in self.cells[: first - 1] if _runs(c)]
+                restored = [c.number for c in self.cells[: first - 1] if c.runs]
                 await kernel.restore(restored)
             for cell in self.cells[first - 1 :]:
-                if _runs(cell):
+                if cell.runs:
                     await self._run_cell(kernel, cell)
                 else:
                     self.progress.cell_ended(cell.number, "empty", 0.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,8 @@ from nbrw_runtime.recipe import (
     RECIPE_PATH,
     Environment,
     Recipe,
-    RecipeCell,
     RecipeLayer,
+    recipe_cells,
     write_recipe,
 )
 
@@ -56,11 +57,12 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Built:
-    """A built image, its recipe, and notes for the user."""
+    """A built image, its recipe, notes for the user, and how long each part took, in seconds."""
 
     image: WrittenImage
     recipe: Recipe
     notes: tuple[str, ...]
+    seconds: Mapping[str, float]
 
 
 def build(request: BuildRequest, progress: Progress) -> Built:
@@ -70,11 +72,26 @@ def build(request: BuildRequest, progress: Progress) -> Built:
     raise; what is missing to write the image is found before the notebook runs.
     """
     _check(request)
+    clock = _Clock()
     with audited(request.audit, progress) as audit:
-        built = _pack(request, audit, progress)
+        clock.ended("audit")
+        built = _pack(request, audit, progress, clock)
         audit.directory.tidy()
         prune_audits(audit.directory.root)
         return built
+
+
+class _Clock:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def ended(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = round(now - self._began, 3)
+        self._began = now
 
 
 def _check(request: BuildRequest) -> None:
@@ -87,7 +104,7 @@ def _check(request: BuildRequest) -> None:
         find_program("mksquashfs")
 
 
-def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
+def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock) -> Built:
     progress.stage("find software and data")
     traces = load_traces(audit.directory, audit.state)
     if not traces:
@@ -142,6 +159,7 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
         cell_digests={cell.number: cell.digest for cell in audit.cells},
         deffile=f"# Written by nbrw {__version__} from {Path(notebook).name}\n",
     )
+    clock.ended("resolve")
     progress.stage("pack the image")
     written = write_image(
         layers,
@@ -151,7 +169,9 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress) -> Built:
         progress=progress.stage,
         compression=request.compression,
     )
-    return Built(written, recipe[0], (*audit.notes, *_notes(recipe[0].dependencies)))
+    clock.ended("pack")
+    notes = (*audit.notes, *_notes(recipe[0].dependencies))
+    return Built(written, recipe[0], notes, clock.seconds)
 
 
 def _labels(audit: Audit, title: str) -> dict[str, str]:
@@ -178,7 +198,7 @@ def _recipe(
 ) -> Recipe:
     return Recipe(
         notebook=audit.notebook,
-        cells=tuple(RecipeCell(c.number, c.id, c.digest, c.source, c.tags) for c in audit.cells),
+        cells=recipe_cells(audit.cells),
         checkpoints=audit.checkpoints,
         environment=Environment(
             python=environment.python,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,19 @@ def kind_of(out: Path) -> str:
     return {".sif": "sif", ".tar": "oci-tar"}.get(out.suffix, "oci-dir")
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spare the search for cycles: many small objects are made here, all of them to stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_collection()
 def write_image(
     layers: Sequence[LayerPlan],
     out: Path,

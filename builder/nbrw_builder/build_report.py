@@ -45,6 +45,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
             for left in built.recipe.dependencies.left_out
         ],
         "notes": list(built.notes),
+        "seconds": dict(built.seconds),
     }
 
 

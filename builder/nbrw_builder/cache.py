@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_builder.entry import Entry
-from nbrw_builder.files import temporary_file
-from nbrw_runtime.digest import Digest, digest_bytes, digest_json
+from nbrw_builder.files import file_stamp, temporary_file
+from nbrw_runtime.digest import Digest, digest_bytes, digest_file, digest_json
 
 # A file that changed this recently may change again without a new ctime (the clock of a file
 # system ticks in milliseconds, some in two seconds).
@@ -85,6 +85,30 @@ def write_note(path: Path, value: Any) -> None:
             stream.write(json.dumps(value, sort_keys=True).encode())
 
 
+def remember(kept: Path, note: Path, digest: Digest) -> None:
+    """Note the digest of a kept file, and that it was used just now."""
+    with contextlib.suppress(OSError):
+        os.utime(kept)
+        status = kept.stat()
+        stamp = list(file_stamp(status))
+        write_note(note, {"digest": str(digest), "size": status.st_size, "stamp": stamp})
+
+
+def remembered(kept: Path, note: Path) -> Digest | None:
+    """The digest of a kept file, if its bytes have it still.
+
+    As with all files, the bytes are believed to be the same where the stamp is.
+    """
+    value = read_note(note)
+    try:
+        digest = Digest(value["digest"])
+        if list(file_stamp(kept.stat())) == value.get("stamp") or digest_file(kept)[0] == digest:
+            return digest
+    except (OSError, KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
 def prune(directory: Path, keep_bytes: int, keep_files: int) -> None:
     """Remove the files used longest ago until both limits hold; the newest always stays."""
     total = 0
@@ -104,9 +128,3 @@ def _newest_first(directory: Path) -> Iterator[tuple[int, Path]]:
                 found.append((status.st_mtime_ns, status.st_size, path))
     for _, size, path in sorted(found, reverse=True):
         yield size, path
-
-
-def touch(path: Path) -> None:
-    """Note that a file of the cache was used just now."""
-    with contextlib.suppress(OSError):
-        os.utime(path)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from nbrw_builder.entry import Entry
 from nbrw_builder.errors import BuildError
+from nbrw_builder.files import file_stamp
 from nbrw_builder.host import Host
 from nbrw_builder.interpreter import Python
-from nbrw_builder.layer import file_stamp
 from nbrw_builder.relocate import compiled_head, link_target, rewritten
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.paths import image_path

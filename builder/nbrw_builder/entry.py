@@ -8,6 +8,8 @@ from pathlib import Path
 
 from nbrw_runtime.digest import Digest
 
+Stamp = tuple[int, int, int, int]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -26,7 +28,7 @@ class Entry:
     source: Path | None = None
     data: bytes | None = None
     target: str | None = None
-    stamp: tuple[int, int, int, int] | None = None
+    stamp: Stamp | None = None
     digest: Digest | None = None
     head: bytes = b""
 
@@ -35,6 +37,13 @@ class Entry:
             raise ValueError(f"not an absolute normalised path: {self.path!r}")
         if sum(part is not None for part in (self.source, self.data, self.target)) > 1:
             raise ValueError(f"{self.path}: more than one of source, data and target")
+
+    def with_stamp(self, stamp: Stamp) -> Entry:
+        """The same entry with this stamp."""
+        # What was checked once is not checked again: an image has tens of thousands of these.
+        made = object.__new__(Entry)
+        made.__dict__.update(self.__dict__, stamp=stamp)
+        return made
 
     @property
     def is_directory(self) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from nbrw_builder.entry import Stamp
+
 _CHUNK = 1 << 26
 
 
@@ -25,7 +27,7 @@ def temporary_file(target: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(prefix=_prefix(target), dir=target.parent)
     path = Path(name)
     try:
-        with os.fdopen(descriptor, "w+b") as stream:
+        with open(path, "w+b", opener=lambda *_: descriptor) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield stream
             stream.flush()
@@ -88,12 +90,20 @@ def remove_leftovers(target: Path) -> None:
                 os.close(descriptor)
 
 
-def copy_into(source: Path, stream: BinaryIO) -> int:
-    """Append a file to a stream, shared with the source where the file system can; its size."""
+def file_stamp(status: os.stat_result) -> Stamp:
+    """The stamp of a file: device, inode, size in bytes, ctime in nanoseconds."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+def copy_into(source: Path, stream: BinaryIO, offset: int = 0) -> int:
+    """Append a file, from ``offset`` on, to a stream; the number of bytes.
+
+    The file system shares them where it can.
+    """
     stream.flush()
     out = stream.fileno()
     with open(source, "rb") as opened:
-        size = left = os.fstat(opened.fileno()).st_size
+        size = left = os.fstat(opened.fileno()).st_size - opened.seek(offset)
         while left:
             try:
                 copied = os.copy_file_range(opened.fileno(), out, min(left, _CHUNK))

@@ -13,11 +13,12 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from nbrw_builder.entry import Entry, LayerPlan
 from nbrw_builder.errors import BuildError
+from nbrw_builder.files import file_stamp
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import IntegrityError
 
@@ -25,7 +26,6 @@ from nbrw_runtime.errors import IntegrityError
 # (`Client.upload_file`, building a wheel) would fail.
 FIXED_TIME = 315_619_200  # 1980-01-02T00:00:00Z
 _CHUNK = 1 << 20
-Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,12 @@ def normal_mode(entry: Entry) -> int:
     return 0o755 if entry.mode & 0o111 else 0o644
 
 
-def file_stamp(status: os.stat_result) -> Stamp:
-    """The stamp of a file: device, inode, size in bytes, ctime in nanoseconds."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
-
-
 def stamped(entry: Entry) -> Entry:
     """The entry with its source's stamp, which is compared with the one it has."""
     if entry.source is None:
         return entry
     try:
-        status = entry.source.stat()
+        status = os.stat(entry.source)
     except OSError as error:
         raise _gone(entry, error) from error
     if not stat.S_ISREG(status.st_mode):
@@ -144,7 +139,7 @@ def stamped(entry: Entry) -> Entry:
     found = file_stamp(status)
     if entry.stamp is not None and entry.stamp != found:
         raise _changed(entry)
-    return replace(entry, stamp=found)
+    return entry.with_stamp(found)
 
 
 def write_tar(entries: Iterable[Entry], sink: Sink) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from nbrw_builder.cache import prune, read_note, touch, write_note
+from nbrw_builder.cache import prune, read_note, remember, remembered
 from nbrw_builder.compress import GZIP_LEVEL, ZSTD_LEVEL, compressor
 from nbrw_builder.files import copy_into, temporary_directory, temporary_file
 from nbrw_builder.image import Image, LayerBlob, blob_path
@@ -31,8 +31,7 @@ _BLOBS = Path("blobs") / "sha256"
 class BlobCache:
     """Compressed layers below ``root``, so that no layer is compressed twice.
 
-    ``root/compressed`` says which blob a diff_id became, ``root/blobs`` holds the blobs. They are
-    believed by their digest only.
+    ``root/compressed`` says which blob a diff_id became, ``root/blobs`` holds the blobs.
     """
 
     root: Path
@@ -53,9 +52,10 @@ class BlobCache:
 
     def make(self, layer: Layer) -> LayerBlob:
         """The layer's blob, compressed now unless the cache has it unspoilt."""
+        note = self._note(layer)
         blob = self.known(layer)
-        if blob and has_blob(self.path(blob.digest), blob.digest, blob.size):
-            touch(self.path(blob.digest))
+        if blob and remembered(self.path(blob.digest), note) == blob.digest:
+            remember(self.path(blob.digest), note, blob.digest)
             return blob
         (self.root / "blobs").mkdir(parents=True, exist_ok=True)
         fresh = self.root / "blobs" / f"{layer.diff_id.hex}.{self.compression}"
@@ -66,7 +66,7 @@ class BlobCache:
             packed.finish()
         blob = LayerBlob(layer, sink.digest, sink.size, self.compression)
         fresh.rename(self.path(blob.digest))
-        write_note(self._note(layer), {"digest": str(blob.digest), "size": blob.size})
+        remember(self.path(blob.digest), note, blob.digest)
         return blob
 
     def prune(self) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nbrw_builder import sif
 from nbrw_builder.errors import BuildError
-from nbrw_builder.files import copy_into, scratch_directory, temporary_file
+from nbrw_builder.files import scratch_directory, temporary_file
 from nbrw_builder.image import Image
 from nbrw_builder.squashfs import SquashfsCache, write_squashfs
-from nbrw_runtime.digest import Digest, canonical_json, digest_bytes, digest_file, digest_stream
+from nbrw_runtime.digest import Digest, canonical_json, digest_bytes
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.recipe import RECIPE_PATH
 
@@ -21,6 +24,8 @@ SUMMARY_OBJECT = "nbrw-image.json"
 SUMMARY_FORMAT = "nbrw.sif"
 SUMMARY_VERSION = 1
 _ROOT_OBJECT = "squashfs"
+_NO_DIGEST = Digest.from_hex("0" * 64)
+_CHUNK = 1 << 20
 
 
 def write_sif(
@@ -31,30 +36,48 @@ def write_sif(
     Raises what :func:`write_squashfs` raises.
     """
     recipe = recipe_of(image)
-    with scratch_directory(out) as scratch:
-        body = scratch / "squashfs"
-        write_squashfs(image.layers, body, cache, progress)
-        digest, size = digest_file(body)
-        documents = _documents(image, recipe, digest, size)
-        objects = sif.place(
-            [
-                (sif.PARTITION, _ROOT_OBJECT, size),
-                *((kind, name, len(data)) for kind, name, data in documents),
-            ]
-        )
+    start = sif.place([(sif.PARTITION, _ROOT_OBJECT, 0)])[0].offset
+    with scratch_directory(out) as scratch, temporary_file(out, 0o755) as stream:
+        _fill(stream, start)
+        write_squashfs(image.layers, stream, scratch, cache, progress)
+        size = stream.tell() - start
         progress("write the SIF")
-        with temporary_file(out, 0o755) as stream:
-            stream.write(sif.encode(objects, image.config.architecture))
-            _fill(stream, objects[0].offset)
-            copy_into(body, stream)
-            for item, (_, _, data) in zip(objects[1:], documents, strict=True):
-                _fill(stream, item.offset)
-                stream.write(data)
-            # So that data added later (a signature) starts on a boundary, too.
-            _fill(stream, stream.tell() + -stream.tell() % 4096)
-            stream.flush()
-            stream.seek(0)
-            return digest_stream(stream)[0]
+        # A digest's length is known before the digest, and so are all sizes.
+        sizes = [
+            (kind, name, len(data))
+            for kind, name, data in _documents(image, recipe, _NO_DIGEST, size)
+        ]
+        objects = sif.place([(sif.PARTITION, _ROOT_OBJECT, size), *sizes])
+        stream.seek(0)
+        stream.write(sif.encode(objects, image.config.architecture))
+        stream.flush()
+        body, whole = _hash_from(stream, start, 0)
+        documents = _documents(image, recipe, Digest.from_hex(body.hexdigest()), size)
+        stream.seek(start + size)
+        for item, (_, _, data) in zip(objects[1:], documents, strict=True):
+            _fill(stream, item.offset)
+            stream.write(data)
+        # So that data added later (a signature) starts on a boundary, too.
+        _fill(stream, stream.tell() + -stream.tell() % 4096)
+        stream.flush()
+        stream.seek(start + size)
+        whole.update(stream.read())
+        return Digest.from_hex(whole.hexdigest())
+
+
+def _hash_from(stream: BinaryIO, *starts: int) -> list[Any]:
+    """For each start the hasher of what follows it; side by side, while the file goes to disk."""
+
+    def hashed(start: int) -> Any:
+        hasher = hashlib.sha256()
+        while chunk := os.pread(stream.fileno(), _CHUNK, start):
+            hasher.update(chunk)
+            start += len(chunk)
+        return hasher
+
+    with ThreadPoolExecutor(len(starts) + 1) as pool:
+        pool.submit(os.fsync, stream.fileno())
+        return list(pool.map(hashed, starts))
 
 
 def recipe_of(image: Image) -> bytes:

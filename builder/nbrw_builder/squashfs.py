@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from nbrw_builder.cache import prune, read_note, touch, write_note
+from nbrw_builder.cache import prune, remember, remembered
 from nbrw_builder.entry import Entry
 from nbrw_builder.files import copy_into, temporary_file
 from nbrw_builder.layer import FIXED_TIME, Layer, normal_mode, write_content, write_tar
 from nbrw_builder.process import run
-from nbrw_runtime.digest import digest_file, digest_json
+from nbrw_runtime.digest import digest_json, digest_stream
 
 _KEEP_BYTES = 20 << 30
 _KEEP_FILES = 6
@@ -47,31 +47,60 @@ class SquashfsCache:
         return self.root / "squashfs" / f"{key.hex}.squashfs"
 
 
+@dataclass(frozen=True)
+class _Target:
+    """A named file that the squashfs fills from its byte ``offset`` on, and room for work."""
+
+    stream: BinaryIO
+    offset: int
+    scratch: Path
+
+    def make(
+        self,
+        sources: Iterable[str],
+        *options: str,
+        feed: Callable[[BinaryIO], object] | None = None,
+    ) -> None:
+        where = (self.stream.name, "-offset", str(self.offset))
+        run(["mksquashfs", *sources, *where, *options, *_OPTIONS], feed=feed, without=_WITHOUT)
+
+    def clear(self) -> None:
+        self.stream.truncate(self.offset)
+        self.stream.seek(self.offset)
+
+
 def write_squashfs(
-    layers: Sequence[Layer], out: Path, cache: SquashfsCache, progress: Callable[[str], None]
+    layers: Sequence[Layer],
+    stream: BinaryIO,
+    scratch: Path,
+    cache: SquashfsCache,
+    progress: Callable[[str], None],
 ) -> None:
-    """Write the squashfs of these layers, lowest first, to the new file ``out``.
+    """Write the squashfs of these layers, lowest first, at the end of a named file.
 
     Two images are kept: that of the lower layers, and that of all but the last two layers, which
     an edit of the last cell leaves as they are. Raises HostError, ProcessError, BuildError,
-    IntegrityError, OSError; the caller removes ``out`` then.
+    IntegrityError, OSError.
     """
     base, appended = split(layers)
     tool = _tool()
     keep = {0, max(0, len(appended) - 2)}
-    done = _start(base, appended, out, cache, tool)
+    stream.flush()
+    target = _Target(stream, stream.seek(0, os.SEEK_END), scratch)
+    done = _start(base, appended, target, cache, tool)
     if done is None:
         progress("pack the environment")
-        _make_base(base, out, cache.level)
+        _make_base(base, target, cache.level)
         done = 0
-        _keep(out, cache.path(base, (), tool))
+        _keep(target, cache.path(base, (), tool))
     for number in range(done, len(appended)):
         layer = appended[number]
         progress(f"append {layer.name}")
-        _append(layer, out)
+        _append(layer, target)
         if number + 1 in keep:
-            _keep(out, cache.path(base, appended[: number + 1], tool))
+            _keep(target, cache.path(base, appended[: number + 1], tool))
     prune(cache.root / "squashfs", _KEEP_BYTES, _KEEP_FILES)
+    stream.seek(0, os.SEEK_END)
 
 
 def split(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
@@ -101,7 +130,11 @@ def merged(layers: Iterable[Layer]) -> tuple[Entry, ...]:
 
 
 def _start(
-    base: Sequence[Layer], appended: Sequence[Layer], out: Path, cache: SquashfsCache, tool: str
+    base: Sequence[Layer],
+    appended: Sequence[Layer],
+    target: _Target,
+    cache: SquashfsCache,
+    tool: str,
 ) -> int | None:
     """Copy the longest prefix that is kept and unspoilt; how many appended layers it holds."""
     for count in range(len(appended), -1, -1):
@@ -109,49 +142,47 @@ def _start(
         if not kept.exists():
             continue
         with contextlib.suppress(OSError):
-            want = read_note(_note(kept)).get("digest")
-            shutil.copyfile(kept, out)
-            if str(digest_file(out)[0]) == want:
-                touch(kept)
+            digest = remembered(kept, _note(kept))
+            if digest is not None:
+                copy_into(kept, target.stream)
+                remember(kept, _note(kept), digest)
                 return count
-    out.unlink(missing_ok=True)
+        target.clear()
     return None
 
 
-def _keep(image: Path, kept: Path) -> None:
+def _keep(target: _Target, kept: Path) -> None:
     # The cache is no promise: a host that refuses it (a full disk) loses time only.
     with contextlib.suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_note(_note(kept), {"digest": str(digest_file(image)[0])})
         with temporary_file(kept) as stream:
-            copy_into(image, stream)
+            copy_into(Path(target.stream.name), stream, target.offset)
+            stream.seek(0)
+            digest = digest_stream(stream)[0]
+        remember(kept, _note(kept), digest)
 
 
 def _note(kept: Path) -> Path:
     return kept.parent.with_name("squashfs-digests") / f"{kept.stem}.json"
 
 
-def _make_base(layers: Sequence[Layer], out: Path, level: int) -> None:
+def _make_base(layers: Sequence[Layer], target: _Target, level: int) -> None:
     entries = merged(layers)
-    run(
-        ["mksquashfs", "-", str(out), "-tar", "-noappend", *_compression(level), *_OPTIONS],
-        feed=lambda stream: write_tar(entries, stream),
-        without=_WITHOUT,
-    )
+    options = ("-tar", "-noappend", *_compression(level))
+    target.make(["-"], *options, feed=lambda stream: write_tar(entries, stream))
 
 
-def _append(layer: Layer, image: Path) -> None:
+def _append(layer: Layer, target: _Target) -> None:
     """Append a layer's top-level directories. mksquashfs reads them from a staged tree.
 
     Staged files are copies: a hard link would change the source's ctime, and so its stamp.
     """
-    with tempfile.TemporaryDirectory(prefix="stage-", dir=image.parent) as stage:
+    with tempfile.TemporaryDirectory(prefix="stage-", dir=target.scratch) as stage:
         for entry in layer.entries:
             _stage(entry, Path(stage + entry.path))
         tops = sorted({entry.path.split("/")[1] for entry in layer.entries}, key=os.fsencode)
-        argv = ["mksquashfs", *(f"{stage}/{top}" for top in tops), str(image)]
         # A single source directory would give its content, not itself, as the root.
-        run([*argv, "-keep-as-directory", *_OPTIONS], without=_WITHOUT)
+        target.make([f"{stage}/{top}" for top in tops], "-keep-as-directory")
 
 
 def _stage(entry: Entry, path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_spoilt_cache_is_not_believed(tmp_path):
 
 
 @needs_mksquashfs
+def test_a_cache_that_was_moved_is_believed_by_its_bytes(tmp_path):
+    """Copies of kept images are used if they have the digest that was noted, and give the same."""
+    first = write(tmp_path / "a.sif", tmp_path / "cache", CELLS)
+    shutil.copytree(tmp_path / "cache", tmp_path / "moved")
+    packed = []
+    again = write(tmp_path / "a.sif", tmp_path / "moved", CELLS, progress=packed.append)
+    assert again.digest == first.digest
+    assert "pack the environment" not in packed
+
+
+@needs_mksquashfs
 def test_source_date_epoch_does_not_count(tmp_path, monkeypatch):
     """A variable that mksquashfs would trip over changes nothing."""
     first = write(tmp_path / "a.sif", tmp_path / "one", CELLS)
