@@ -111,6 +111,8 @@ def _first_by_code(
         # A cell before the edit that must run again takes all after it along: the simple choice.
         if step.action is Action.RUN:
             return step.cell, f"cell {step.cell}: {step.reason}"
+        if step.action is Action.RESTORE and step.audited != step.cell:
+            return step.cell, f"cell {step.cell} was cell {step.audited}"
     return len(cells) + 1, ""
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nbrw_builder.build import Built
 from nbrw_runtime.describe import human_size
-from nbrw_runtime.plan import FILE_PREFIX
+from nbrw_runtime.versions import FILE_PREFIX
 
 _NOTES_SHOWN = 12
 

@@ -173,6 +173,39 @@ def inspect_command(as_json: bool, image: Path) -> None:
         print_description(description)
 
 
+@nbrw.command(
+    "plan",
+    epilog="\b\nExamples:\n  nbrw plan climate.sif edited.ipynb\n"
+    "  nbrw plan climate.sif --json -p threshold 5.0\n",
+    no_args_is_help=True,
+)
+@click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="A parameter, as papermill has it. May be given several times.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("notebook", type=click.Path(path_type=Path), required=False)
+def plan_command(
+    parameters: Sequence[tuple[str, str]], as_json: bool, image: Path, notebook: Path | None
+) -> None:
+    """Say which cells of NOTEBOOK a repeat in IMAGE would run, and why. Nothing is run.
+
+    Without NOTEBOOK it is the author's own. What a cell that runs leaves is foreseen only: where
+    that is equal to what it left before, a repeat runs fewer cells.
+    """
+    from nbrw_builder.image_file import open_image
+    from nbrw_runtime.plan import Request
+    from nbrw_runtime.planned import load_notebook, planned
+    from nbrw_runtime.recipe import read_recipe
+    from nbrw_runtime.report import report_text, report_to_json
+
+    recipe = read_recipe(open_image(image).recipe_bytes(), str(image))
+    values = {name: parse_value(text) for name, text in parameters}
+    report = planned(recipe, load_notebook(recipe, notebook, values), Request())
+    click.echo(json.dumps(report_to_json(report), indent=1) if as_json else report_text(report))
+
+
 @nbrw.command("verify", epilog="\b\nExample:\n  nbrw verify climate.sif\n", no_args_is_help=True)
 @click.argument("image", type=click.Path(path_type=Path))
 def verify_command(image: Path) -> None:

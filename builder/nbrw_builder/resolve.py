@@ -189,8 +189,9 @@ def _place(
     ):
         return
     if use.written and not use.inputs:
-        # What is gone again, or was written before the first cell, is nobody's result.
-        if not use.cells or host.lstat(path) is None:
+        # What was written before the first cell is nobody's result; what is gone again is none
+        # either, but one cell may have handed it to another.
+        if not use.cells or (host.lstat(path) is None and len(use.cells) < 2):
             return
         if not is_cache(path, options.home) and not _is_software_place(path, options, packages):
             found.data.append(Data(path, DataState.WRITTEN, _cells(use), _roles(use)))

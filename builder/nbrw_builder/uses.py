@@ -102,6 +102,9 @@ def _add(uses: dict[str, Use], event: Event, roles: Roles) -> None:
         if removed is not None:
             _keep(removed, event)
             removed.kinds.add("write")
+            removed.cells.update(cell for cell in (event.cell, event.origin) if cell)
+    elif kind is Kind.REMOVE:
+        _note(uses, event, roles, event.path, "absent")
     elif kind in (Kind.RENAME, Kind.LINK) and event.ok and event.target:
         target = _note(uses, event, roles, event.target, "write")
         _keep(target, event)

@@ -29,7 +29,9 @@ exit codes: 0 done, 1 a cell failed, 2 wrong usage, 3 the image is corrupt or of
 _EXAMPLES = """\
 examples:
   repeat --from 3                 restore cells 1 and 2, run the rest
-  repeat edited.ipynb             run from the first cell that was edited
+  repeat edited.ipynb             run what was edited, and what that reaches
+  repeat --cells 3,5-7            run these cells, and what they reach
+  repeat -p threshold 5.0         with another value for a parameter
   repeat --all                    run every cell
   repeat --from 3 --dry-run       say what would be done, and do nothing
   repeat --from 3 --json -o out.ipynb
@@ -55,7 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     add = repeat.add_argument
     add("notebook", nargs="?", type=Path, help="an edited notebook (default: the author's)")
     add("--from", dest="start", type=int, metavar="N", help="run from code cell N on")
+    add("--cells", type=_numbers, default=(), metavar="N,N-M", help="run these code cells")
     add("--all", dest="everything", action="store_true", help="run every cell")
+    add(
+        *("-p", "--parameter"), dest="parameters", nargs=2, action="append", default=[],
+        metavar=("NAME", "VALUE"), help="a parameter's value, as papermill reads it",
+    )  # fmt: skip
     add("--dry-run", action="store_true", help="print the plan, run nothing")
     add("-o", "--output", type=Path, metavar="OUT.ipynb", help="the executed notebook")
     add("--work-dir", type=Path, default=Path(), metavar="DIR", help="default: the current one")
@@ -94,6 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    """Cells as in ``3,5-7``."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"not cells such as 3,5-7: {text!r}")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(found))
+
+
 def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -111,6 +129,7 @@ def _recipe() -> Recipe:
 
 def _repeat(options: argparse.Namespace) -> int:
     recipe = _recipe()
+    from nbrw_runtime.parameters import parse_value
     from nbrw_runtime.plan import Request
     from nbrw_runtime.repeat import RepeatOptions, run_repeat
     from nbrw_runtime.report import report_text, report_to_json
@@ -125,19 +144,20 @@ def _repeat(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return EXIT_HOST
-    if options.start is not None and options.everything:
-        raise UsageError("repeat --from and --all: give one of them")
+    if (options.start is not None) + options.everything + bool(options.cells) > 1:
+        raise UsageError("repeat --from, --cells and --all: give one of them")
     watch = _line if sys.stderr.isatty() and not options.json else _nothing
     report = run_repeat(
         recipe,
         RepeatOptions(
             options.notebook,
-            Request(options.start, options.everything),
+            Request(options.start, options.everything, options.cells),
             options.dry_run,
             options.output and Path(os.path.abspath(options.output)),
             options.work_dir,
             options.timeout,
             options.allow_errors,
+            {name: parse_value(text) for name, text in options.parameters},
         ),
         watch,
     )

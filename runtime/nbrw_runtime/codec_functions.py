@@ -10,6 +10,8 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
+from nbrw_runtime.names import FRAME_READERS, words_of
+
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
 
@@ -55,6 +57,8 @@ def make_function(code: types.CodeType, closure: Any) -> types.FunctionType:
 def global_names(code: types.CodeType) -> set[str]:
     """The global names that a function's code, or a function inside it, mentions."""
     names = set(code.co_names)
+    if names & FRAME_READERS:
+        names.update(*(words_of(text) for text in code.co_consts if isinstance(text, str)))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= global_names(constant)

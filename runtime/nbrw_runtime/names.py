@@ -15,12 +15,37 @@ _DYNAMIC_NAMES = {
 }  # fmt: skip
 
 
+#: Functions and methods that look up names in their caller's frame, by a text: pandas' ``query``
+#: and ``eval``, numexpr's ``evaluate``, ``sql`` of duckdb and polars.
+FRAME_READERS = frozenset({"query", "eval", "evaluate", "sql"})
+#: Functions and methods that ask about a file without opening it, which no trace shows.
+FILE_QUESTIONS = frozenset(
+    {
+        "access", "exists", "getmtime", "getsize", "is_dir", "is_file", "isdir", "isfile",
+        "iterdir", "lexists", "lstat", "rglob", "samefile", "scandir", "stat", "walk",
+    }
+)  # fmt: skip
+#: Those that set or read the state of a random generator without drawing from it.
+GENERATOR_WORDS = frozenset(
+    {"bit_generator", "get_state", "getstate", "manual_seed", "seed", "set_state", "setstate"}
+)
+_TELLING = FILE_QUESTIONS | GENERATOR_WORDS
+# Whoever reads one of these may see the result, or the text, of any cell before.
+_OUTPUTS = re.compile(r"(_{1,3}|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out)\Z")
+
+
 @dataclass(frozen=True)
 class Names:
-    """``used`` are identifiers that may be read or written; ``dynamic``: it may be any name."""
+    """``used`` are identifiers that may be read or written; ``dynamic``: it may be any name.
+
+    ``bound`` are those that are only written: what they held before does not matter. ``history``:
+    it may look at results by the number of their cell.
+    """
 
     used: frozenset[str]
     dynamic: bool = False
+    bound: frozenset[str] = frozenset()
+    history: bool = False
 
 
 def names_of(source: str) -> Names:
@@ -34,20 +59,48 @@ def names_of(source: str) -> Names:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         words = frozenset(_IDENTIFIER.findall(source))
         dynamic = "%%" in source or "%run" in source or "%load" in source
-        return Names(words, dynamic or bool(words & _DYNAMIC_NAMES))
-    used: set[str] = set()
+        return _names(words, words, dynamic)
+    read: set[str] = set()
+    written: set[str] = set()
     star = False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            used.add(node.id)
+        if isinstance(node, ast.Call) and _name_of(node.func) in FRAME_READERS:
+            texts = [found.value for found in node.args if isinstance(found, ast.Constant)]
+            star = star or len(texts) < len(node.args) or bool(node.keywords)
+            read.update(word for text in texts for word in _IDENTIFIER.findall(str(text)))
+        if isinstance(node, ast.Attribute) and node.attr in _TELLING:
+            read.add(node.attr)
+        elif isinstance(node, ast.Name):
+            (written if isinstance(node.ctx, ast.Store) else read).add(node.id)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            read.add(node.target.id)
         elif isinstance(node, (ast.Global, ast.Nonlocal)):
-            used.update(node.names)
+            read.update(node.names)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             star = star or any(alias.name == "*" for alias in node.names)
-            used.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            written.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            used.add(node.name)
-    return Names(frozenset(used), star or bool(used & _DYNAMIC_NAMES))
+            written.add(node.name)
+    return _names(frozenset(read | written), frozenset(read), star, frozenset(written - read))
+
+
+def _name_of(function: ast.expr) -> str:
+    return str(getattr(function, "attr", None) or getattr(function, "id", ""))
+
+
+def words_of(text: str) -> set[str]:
+    """All identifiers in a text."""
+    return set(_IDENTIFIER.findall(text))
+
+
+def _names(
+    used: frozenset[str],
+    read: frozenset[str],
+    dynamic: bool,
+    bound: frozenset[str] = frozenset(),
+) -> Names:
+    history = any(_OUTPUTS.match(name) for name in read)
+    return Names(used, dynamic or history or bool(used & _DYNAMIC_NAMES), bound, history)
 
 
 def reach(used: Iterable[str], refers: Mapping[str, Iterable[str]]) -> set[str]:

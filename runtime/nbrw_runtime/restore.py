@@ -9,8 +9,8 @@ from typing import Any
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.codec import LoadContext, load
 from nbrw_runtime.errors import IntegrityError, NotFoundError
-from nbrw_runtime.state import is_connection_type
-from nbrw_runtime.state_providers import PREFIX, Provider
+from nbrw_runtime.state_providers import Provider
+from nbrw_runtime.versions import PREFIX, is_connection_type
 
 
 @dataclass
@@ -50,36 +50,68 @@ def restore(
     gone = {n for found in ordered for n in (*found.deleted, *(o.name for o in found.omitted))}
     for name in gone - set(live):
         namespace.pop(name, None)
+    wanted = []
     for checkpoint in ordered:
         result.names[checkpoint.cell] = []
-        for stored in sorted(checkpoint.objects, key=_connects_not):
+        for stored in checkpoint.objects:
             names = [n for n in stored.names if live.get(n) == (checkpoint.cell, stored)]
-            if not names:
-                continue
-            try:
-                values = _load(stored, context)
-            except Exception as error:
-                if names[0].startswith(PREFIX):
-                    result.notes.append(f"{names[0]} could not be set: {error}")
-                    continue
-                result.failed.append(
-                    {
-                        "cell": checkpoint.cell,
-                        "names": names,
-                        "reason": f"{type(error).__name__}: {error}",
-                        "integrity": isinstance(error, (IntegrityError, NotFoundError)),
-                    }
-                )
-                continue
-            for name in names:
-                if name in providers:
-                    _set(providers[name], values[name], result)
-                else:
-                    namespace[name] = values[name]
-                    result.names[checkpoint.cell].append(name)
-            if len(names) == len(stored.names):
-                result.objects.append(stored)
+            if names:
+                wanted.append((checkpoint.cell, stored, names))
+    _bring(wanted, namespace, context, providers, result)
     return result
+
+
+def bring(
+    wanted: Iterable[tuple[Checkpoint, Iterable[str]]],
+    namespace: dict[str, Any],
+    context: LoadContext,
+    providers: Mapping[str, Provider],
+) -> Restored:
+    """Load these names from these checkpoints; nothing raises but interrupts."""
+    result = Restored()
+    found = []
+    for checkpoint, names in wanted:
+        result.names[checkpoint.cell] = []
+        some = set(names)
+        for stored in checkpoint.objects:
+            chosen = [name for name in stored.names if name in some]
+            if chosen:
+                found.append((checkpoint.cell, stored, chosen))
+    _bring(found, namespace, context, providers, result)
+    return result
+
+
+def _bring(
+    wanted: list[tuple[int, StoredObject, list[str]]],
+    namespace: dict[str, Any],
+    context: LoadContext,
+    providers: Mapping[str, Provider],
+    result: Restored,
+) -> None:
+    for cell, stored, names in sorted(wanted, key=lambda item: (item[0], _connects_not(item[1]))):
+        try:
+            values = _load(stored, context)
+        except Exception as error:
+            if names[0].startswith(PREFIX):
+                result.notes.append(f"{names[0]} could not be set: {error}")
+                continue
+            result.failed.append(
+                {
+                    "cell": cell,
+                    "names": names,
+                    "reason": f"{type(error).__name__}: {error}",
+                    "integrity": isinstance(error, (IntegrityError, NotFoundError)),
+                }
+            )
+            continue
+        for name in names:
+            if name in providers:
+                _set(providers[name], values[name], result)
+            else:
+                namespace[name] = values[name]
+                result.names[cell].append(name)
+        if len(names) == len(stored.names):
+            result.objects.append(stored)
 
 
 def _connects_not(stored: StoredObject) -> bool:

@@ -5,6 +5,8 @@ The functions at the end are what the executor calls by silent requests; they an
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import stat
@@ -22,17 +24,18 @@ from nbrw_runtime.checkpoint import (
     StoredFile,
 )
 from nbrw_runtime.codec import LoadContext, SaveContext
+from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
 from nbrw_runtime.kernel_end import end_children
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
-from nbrw_runtime.plan import FILE_PREFIX
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.session_file import Session, write_atomically
 from nbrw_runtime.state import StateTracker
-from nbrw_runtime.state_providers import PREFIX, Baseline, secret_variables
+from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.store import DirectoryStore, StackedStore
+from nbrw_runtime.versions import FILE_PREFIX
 
 
 class KernelSession:
@@ -208,19 +211,43 @@ class KernelSession:
         for name, number in zip(("_", "__", "___"), reversed(shown), strict=False):
             namespace[name] = namespace[f"_{number}"]
 
-    def verify(self, number: int) -> dict[str, Any]:
-        """Whether a cell that was run again left what the author's run of it left."""
+    def bring(
+        self, wanted: dict[str, list[str]], drop: list[str], sources: list[str], count: int
+    ) -> dict[str, Any]:
+        """Prepare a cell's run: names from checkpoints (by cell), and names that must be gone.
+
+        What ``sources`` import is imported; the cell's execution count will be ``count``.
+        """
+        namespace = self.shell.user_ns
+        for name in drop:
+            namespace.pop(name, None)
+        self.tracker.removed(drop)
+        for module in dict.fromkeys(m for source in sources for m in imported_modules(source)):
+            # For what it registers; whoever uses it by name has it from a checkpoint.
+            if module not in sys.modules:
+                with contextlib.suppress(Exception):
+                    importlib.import_module(module)
+        context = LoadContext(namespace, self.store, self.session.mode == "repeat")
+        checkpoints = [(self.checkpoint_of(int(cell)), names) for cell, names in wanted.items()]
+        result = restoring.bring(checkpoints, namespace, context, self.providers)
         self._prepare_dask()
-        stored = [
-            found
-            for found in self.checkpoint_of(number).objects
-            if not found.names[0].startswith(PREFIX)
-        ]
-        present = self.tracker.identities(found.names for found in stored)
-        differs = [
-            name for found in stored if present[found.names] != found.digest for name in found.names
-        ]
-        return {"equal": not differs, "differs": differs}
+        self.tracker.restored(result.objects)
+        self.shell.execution_count = count
+        outputs = namespace.get("_oh")
+        for name in (name for names in wanted.values() for name in names):
+            if isinstance(outputs, dict) and name[:1] == "_" and name[1:].isdigit():
+                outputs[int(name[1:])] = namespace.get(name)
+        return {"failed": result.failed, "notes": result.notes}
+
+    def changes(self) -> dict[str, Any]:
+        """What the cell that ran last changed, with the identities of what it left."""
+        self._prepare_dask()
+        found = self.tracker.changes(self._source, reached_only=True)
+        return {
+            "objects": [to_json(stored) for stored in found.objects],
+            "deleted": list(found.deleted),
+            "omitted": [to_json(omitted) for omitted in found.omitted],
+        }
 
     def status(self) -> dict[str, Any]:
         """What went wrong since the start."""
@@ -296,9 +323,19 @@ def restore_json(numbers: str) -> str:
         return _answer({"restored": {}, "failed": [{**failed, "integrity": True}]})
 
 
-def verify_json(number: int) -> str:
-    """See :meth:`KernelSession.verify`."""
-    return _answer(current().verify(number))
+def bring_json(request: str) -> str:
+    """See :meth:`KernelSession.bring`; an error of ours is reported as a failure."""
+    value = json.loads(request)
+    try:
+        return _answer(current().bring(**value))
+    except (NbrwError, OSError) as error:
+        failed = {"cell": 0, "names": [], "reason": str(error), "integrity": True}
+        return _answer({"failed": [failed], "notes": []})
+
+
+def changes_json() -> str:
+    """See :meth:`KernelSession.changes`."""
+    return _answer(current().changes())
 
 
 def finish_json() -> str:

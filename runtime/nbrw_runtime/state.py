@@ -17,9 +17,11 @@ from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.names import names_of, reach
-from nbrw_runtime.state_providers import PREFIX, Provider
+from nbrw_runtime.state_providers import Provider
+from nbrw_runtime.versions import PREFIX, is_connection_type
 
 _ATOMS = (int, float, complex, bool, str, bytes, type(None), types.EllipsisType)
+_SMALL = 1 << 20  # bytes; what is larger is taken for what was stored without another look
 _OUTPUT = re.compile(r"_\d+\Z")
 _OWN = re.compile(r"(_{1,3}|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out|exit|quit|get_ipython|open|display)\Z")
 # Immutable, or one for all: sharing them means nothing.
@@ -75,20 +77,22 @@ class StateTracker:
             if isinstance(found, Dump):
                 self._digests[(provider.name,)] = found.identity()
 
-    def changes(self, source: str) -> Changes:
+    def changes(self, source: str, reached_only: bool = False) -> Changes:
         """What changed since the last call; ``source`` is the code of the cell that ran.
 
-        Blobs of what changed are put into the store. Raises StorageError.
+        Blobs of what changed are put into the store. ``reached_only``: only what the code may have
+        reached is looked at, and nothing is stored. Raises StorageError.
         """
         names = self.user_names()
-        dumps, omits = self._dump_names(names)
+        looked_at = self._may_have_changed(names, source) if reached_only else names
+        dumps, omits = self._dump_names(looked_at)
         objects = []
         for group, found in self._groups(dumps, omits):
             identity = found.identity()
             for name in group:
                 self._refers[name] = found.refers
             if self._digests.get(group) != identity:
-                objects.append(self._store(group, found, identity))
+                objects.append(self._stored(group, found, identity, not reached_only))
             for name in group:
                 self._forget(name)
             self._digests[group] = identity
@@ -97,7 +101,8 @@ class StateTracker:
             if isinstance(found_state, Dump):
                 identity = found_state.identity()
                 if self._digests.get((provider.name,)) != identity:
-                    objects.append(self._store((provider.name,), found_state, identity))
+                    stored = self._stored((provider.name,), found_state, identity, not reached_only)
+                    objects.append(stored)
                     self._digests[(provider.name,)] = identity
         omitted = self._report_omitted(omits, source)
         deleted = sorted(self._names - set(names))
@@ -108,26 +113,36 @@ class StateTracker:
         self._names = set(names)
         return Changes(tuple(objects), tuple(deleted), omitted)
 
-    def identities(self, groups: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], Digest | None]:
-        """The present identity of these groups of names; None where it cannot be told."""
-        found: dict[tuple[str, ...], Digest | None] = {}
-        for group in groups:
-            found[group] = None
-            if all(name in self.namespace for name in group):
-                made = self._dump_group(group)
-                if isinstance(made, Dump):
-                    found[group] = made.identity()
-        return found
-
     def restored(self, objects: Iterable[StoredObject]) -> None:
         """These were brought back: they are not changes of the next cell."""
+        providers = {provider.name: provider for provider in self.providers}
         for stored in objects:
+            identity = stored.digest
             for name in stored.names:
                 self._forget(name)
                 if not name.startswith(PREFIX):
                     self._names.add(name)
                 self._refers[name] = frozenset(stored.refers)
-            self._digests[stored.names] = stored.digest
+            # What a host makes of a setting is no change of the next cell's either.
+            made = self._as_restored(stored, providers)
+            if isinstance(made, Dump):
+                identity = made.identity()
+            self._digests[stored.names] = identity
+
+    def _as_restored(
+        self, stored: StoredObject, providers: Mapping[str, Provider]
+    ) -> Dump | Omit | None:
+        if stored.names[0] in providers:
+            return self._dump_provider(providers[stored.names[0]])
+        return self._dump_group(stored.names) if stored.size < _SMALL else None
+
+    def removed(self, names: Iterable[str]) -> None:
+        """These names were taken away: that is no change of the next cell's either."""
+        for name in names:
+            self._forget(name)
+            self._names.discard(name)
+            self._atoms.pop(name, None)
+            self._refers.pop(name, None)
 
     # ------------------------------------------------------------------------------------------
 
@@ -213,17 +228,33 @@ class StateTracker:
             return None
         return dump({provider.name: value}, self.context)
 
-    def _store(self, group: tuple[str, ...], found: Dump, identity: Digest) -> StoredObject:
+    def _may_have_changed(self, names: list[str], source: str) -> list[str]:
+        reached = self._reach(source)
+        if reached is None:
+            return names
+        found = {name for name in names if name in reached or name not in self._names}
+        for group in self._digests:
+            if not found.isdisjoint(group):
+                found.update(group)
+        return [name for name in names if name in found]
+
+    def _stored(
+        self, group: tuple[str, ...], found: Dump, identity: Digest, keep: bool
+    ) -> StoredObject:
         store = self.context.store
+        blob, buffers = found.digests()
+        if keep:
+            blob = store.put(found.payload)
+            buffers = tuple(store.put(part) for part in found.buffers)
         return StoredObject(
             names=group,
             digest=identity,
-            blob=store.put(found.payload),
-            buffers=tuple(store.put(part) for part in found.buffers),
+            blob=blob,
+            buffers=buffers,
             codec=found.codec,
             size=found.size,
             types=tuple(type_name(self.namespace.get(name)) for name in group),
-            refers=tuple(sorted(found.refers & set(self.namespace))),
+            refers=tuple(sorted(found.refers)),  # some may be bound later
             futures=tuple(dict.fromkeys(found.futures)),
         )
 
@@ -254,13 +285,6 @@ class StateTracker:
 def is_connection(value: Any) -> bool:
     """Whether this is a Dask client or cluster."""
     return is_connection_type(type_name(value))
-
-
-def is_connection_type(name: str) -> bool:
-    """The same, told by the name of the type."""
-    return name == "distributed.client.Client" or name.startswith(
-        ("distributed.deploy.", "dask_jobqueue.")
-    )
 
 
 def type_name(value: Any) -> str:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-PREFIX = "<nbrw:"
+from nbrw_runtime.versions import PREFIX
+
 _SECRET = re.compile(r"(token|secret|passw|credential|api_?key|private|auth)", re.IGNORECASE)
 # Set by libraries when they are loaded, to the same value everywhere.
 _BY_LIBRARIES = ("KMP_", "MPLBACKEND", "PYDEVD_", "CLICOLOR", "PAGER", "GIT_PAGER", "FORCE_COLOR")

@@ -271,10 +271,10 @@ def inside(recipe, work, *argv):
 
 
 def test_a_corrupt_blob_is_named_with_its_cell(unpacked, work):
-    """Exit code 3, no result; the blob is not silently made anew."""
+    """Exit code 3, no result; the blob, which cell 4 needs, is not silently made anew."""
 
     def edit(value):
-        stored = next(s for s in value["checkpoints"][0]["objects"] if "x" in s["names"])
+        stored = next(s for s in value["checkpoints"][1]["objects"] if "found" in s["names"])
         for layer in value["layers"]:
             blob = Path(layer.get("directory", "")) / "sha256" / stored["blob"][7:]
             if blob.is_file():
@@ -283,7 +283,7 @@ def test_a_corrupt_blob_is_named_with_its_cell(unpacked, work):
 
     done = inside(unpacked(edit), work, "repeat", "--from", "4")
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "what cell 1 left (x) could not be brought back" in done.stderr
+    assert "what cell 2 left (found) could not be brought back" in done.stderr
     assert "corrupt" in done.stderr
     assert not (work / "small.repeat.ipynb").exists()
 

@@ -144,14 +144,22 @@ def test_a_session_checkpoints_every_cell_and_another_kernel_restores_it(start, 
     assert reply["execution_count"] == 4
 
 
-def test_a_cell_run_again_is_compared_with_the_authors(start, tmp_path):
-    """Equal results are told from others, by name."""
-    sources = ["import random\nx = [1, 2]\ny = random.random()"]
+def test_a_cell_run_again_tells_what_it_left(start, tmp_path):
+    """Equal results have the author's identities, others have not; what was brought is neither."""
+    sources = ["import random\nx = [1, 2]\nother = 3", "y = random.random()\nz = [*x, 3]"]
     author = start(session(tmp_path, sources), tmp_path / "work")
-    author.run(sources[0])
+    for source in sources:
+        author.run(source)
     later = start(session(tmp_path, sources, "repeat"), tmp_path / "work")
-    later.run(sources[0])
-    assert later.ask("verify_json", 1) == {"equal": False, "differs": ["y"]}
+    request = {"wanted": {"1": ["x", "random"]}, "drop": [], "sources": [], "count": 2}
+    assert later.ask("bring_json", json.dumps(request)) == {"failed": [], "notes": []}
+    _, reply = later.run(sources[1])
+    assert reply["execution_count"] == 2
+    found = later.ask("changes_json")
+    left = {tuple(o["names"]): o["digest"] for o in found["objects"]}
+    known = {o.names: str(o.digest) for o in checkpoint(tmp_path, 2).objects}
+    assert left[("z",)] == known[("z",)] and left[("y",)] != known[("y",)]
+    assert ("x",) not in left and found["deleted"] == []
 
 
 def test_equal_cells_are_told_apart_by_their_order(start, tmp_path):

@@ -11,7 +11,7 @@ from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.notebook import code_cells
-from nbrw_runtime.plan import Request, make_plan, unrestored
+from nbrw_runtime.plan import Request, make_plan
 from nbrw_runtime.recipe import Environment, Recipe, RecipeCell
 
 SOURCES = ["x = 1", "y = x + 1", "print(y)", "z = 3"]
@@ -88,11 +88,17 @@ def test_a_start_out_of_range_is_refused_with_the_range(start):
         plan_for(recipe_of(SOURCES), start=start)
 
 
-def test_an_edited_cell_and_all_after_it_run():
-    """An edit of cell 2 runs 2 to 4."""
+def test_an_edited_cell_runs_and_those_that_use_what_it_makes():
+    """An edit of cell 2 runs 2, and 3, which prints what 2 makes; 4 has nothing to do with it."""
     plan = plan_for(recipe_of(SOURCES), ["x = 1", "y = x + 2", "print(y)", "z = 3"])
-    assert actions(plan) == "rXXX"
+    assert actions(plan) == "rXXr"
     assert plan.steps[1].audited is None
+    assert plan.steps[2].reason == "it uses `y`, which cell 2 changed"
+
+
+def test_cells_that_are_asked_for_run_alone():
+    """``--cells 1,3`` runs these; what they give is foreseen to be what they gave."""
+    assert actions(plan_for(recipe_of(SOURCES), cells=(1, 3))) == "XrXr"
 
 
 def test_an_edit_before_the_requested_start_wins():
@@ -112,10 +118,10 @@ def test_a_changed_tag_is_an_edit():
     recipe = recipe_of(SOURCES)
     raw = notebook(SOURCES)
     raw["cells"][2]["metadata"] = {"tags": ["raises-exception"]}
-    assert actions(make_plan(recipe, code_cells(raw), Request())) == "rrXX"
+    assert actions(make_plan(recipe, code_cells(raw), Request())) == "rrXr"
 
 
-def test_a_changed_input_file_runs_its_first_reader_and_all_after():
+def test_a_changed_input_file_runs_its_readers_and_who_uses_what_they_make():
     """The reason names the file and how it differs."""
     data = Data("/home/ada/d.csv", DataState.READ, cells=(2, 4))
     plan = plan_for(recipe_of(SOURCES, data=[data]), changed={"/home/ada/d.csv": "differs"})
@@ -129,12 +135,11 @@ def test_a_cell_without_a_checkpoint_runs_with_all_after_it():
 
 
 def test_an_unstored_object_that_nobody_needs_leaves_its_cell_restored():
-    """The name is reported as missing, with the cell that makes it."""
+    """Only what is used must be there."""
     sources = ["conn = connect()", "y = 2", "print(y)"]
     recipe = recipe_of(sources, omissions={1: [omitted("conn")]})
     plan = plan_for(recipe, start=3)
     assert actions(plan) == "rrX"
-    assert "--from 1" in unrestored(recipe, plan)["conn"]
 
 
 def test_an_unstored_object_that_is_needed_is_made_again():
@@ -144,7 +149,6 @@ def test_an_unstored_object_that_is_needed_is_made_again():
     plan = plan_for(recipe, start=3)
     assert actions(plan) == "XrX"
     assert "`conn` (sqlite3.Connection)" in plan.steps[0].reason
-    assert unrestored(recipe, plan) == {}
 
 
 def test_a_cell_between_that_used_an_object_made_again_runs_too():

@@ -1,0 +1,89 @@
+"""What a cell of a repeat did to the files that other cells of the audit read, or list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime.digest import digest_file
+from nbrw_runtime.workdir import WorkDirectory
+
+_IGNORED = {"__pycache__", "dask-scratch-space", ".ipynb_checkpoints", ".nbrw-work.json"}
+
+
+class FileWatch:
+    """Looks at these paths, and only these, where they are in the work directory or outside it."""
+
+    def __init__(self, work: WorkDirectory, data: Iterable[Data]) -> None:
+        self._work = work
+        known = list(data)
+        self._paths = sorted({d.path for d in known if d.state is not DataState.LISTED})
+        self._directories = sorted({d.path for d in known if d.state is DataState.LISTED})
+        self._stamps: dict[str, tuple[int, ...] | None] = {}
+        self._entries: dict[str, set[str]] = {}
+        self.look()
+        self._first = (self._stamps, self._entries)
+
+    def rewind(self) -> None:
+        """All is done again from the start: what was not there then, goes, if it is known.
+
+        What else is new in a listed directory may be anybody's; it counts as the next cell's.
+        """
+        stamps, entries = self._first
+        for path in self._paths:
+            place = self._work.place(path)
+            if stamps[path] is None and place is not None and place.is_file():
+                place.unlink()
+        self._stamps, self._entries = stamps, entries
+
+    def look(self) -> None:
+        """What is there now is known."""
+        self._stamps = {path: _stamp(self._place(path)) for path in self._paths}
+        self._entries = {path: _entries(self._place(path)) for path in self._directories}
+
+    def changes(self) -> dict[str, str | None]:
+        """Since the last look: author's paths that are new or changed, with their digests.
+
+        None: it is gone. A new file in a listed directory that no cell of the audit made has
+        ``new`` for a digest.
+        """
+        found: dict[str, str | None] = {}
+        for path in self._directories:
+            now = _entries(self._place(path))
+            before = self._entries[path]
+            found.update({os.path.join(path, name): "new" for name in now - before})
+            found.update({os.path.join(path, name): None for name in before - now})
+        for path in self._paths:
+            place = self._place(path)
+            stamp = _stamp(place)
+            if stamp != self._stamps[path]:
+                found[path] = None if stamp is None else _digest(place)
+        self.look()
+        return found
+
+    def _place(self, path: str) -> Path:
+        return self._work.place(path) or Path(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _entries(path: Path) -> set[str]:
+    try:
+        return {name for name in os.listdir(path) if name not in _IGNORED}
+    except OSError:
+        return set()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return str(digest_file(path)[0])
+    except OSError as error:
+        return f"unreadable: {error.strerror}"

@@ -1,0 +1,356 @@
+"""One kernel's way through the cells: at each it is decided anew whether it must run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nbrw_runtime.checkpoint import Omitted, StoredObject
+from nbrw_runtime.compare import differences
+from nbrw_runtime.digest import Digest, digest_file
+from nbrw_runtime.errors import CellError, IntegrityError, NbrwError
+from nbrw_runtime.execute import RepeatKernel, started
+from nbrw_runtime.file_watch import FileWatch
+from nbrw_runtime.names import names_of
+from nbrw_runtime.notebook import Cell
+from nbrw_runtime.recipe import Recipe
+from nbrw_runtime.records import from_json
+from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
+from nbrw_runtime.report import CellReport
+from nbrw_runtime.store import StackedStore
+from nbrw_runtime.versions import Changes
+from nbrw_runtime.view import View
+from nbrw_runtime.walk import Action, Audit, Step, Walk
+from nbrw_runtime.workdir import WorkDirectory
+
+_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+Watch = Callable[[str], None]
+
+
+class Again(Exception):
+    """A cell that was restored must run after all; only a new kernel is clean.
+
+    ``everything``: what cells use cannot be told, so all names are brought back before each runs.
+    """
+
+    def __init__(self, forced: Mapping[int, str], reason: str, everything: bool = False) -> None:
+        self.forced = forced
+        self.reason = reason
+        self.everything = everything
+
+
+class Follower:
+    """Goes through the cells once."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        notebook: dict[str, Any],
+        cells: Sequence[Cell],
+        forced: Mapping[int, str],
+        work: WorkDirectory,
+        files: FileWatch,
+        view: View,
+        scratch: Path,
+        watch: Watch,
+        *,
+        timeout: float | None = None,
+        allow_errors: bool = False,
+        everything: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.cells = {cell.number: cell for cell in cells}
+        self.raw = [cell for cell in notebook["cells"] if cell.get("cell_type") == "code"]
+        self.forced = forced
+        self.work = work
+        self.view = view
+        self.scratch = scratch
+        self.watch = watch
+        self.timeout = timeout
+        self.allow_errors = allow_errors
+        self.everything = everything
+        self.notes: list[str] = []
+        self.done: list[CellReport] = []
+        self.walk = Walk(Audit(recipe), cells, work.changed)
+        self.files = files
+        self.store = StackedStore(())
+        self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
+        self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
+        self._imports = 0
+        self._settled = False  # all that the rest of the cells may use is there
+        shifted = len(cells) != len(recipe.cells)
+        self._renumber = shifted and not any(names_of(c.source).history for c in cells)
+
+    def execute(self, runs: bool) -> list[CellReport]:
+        """Go through all cells; ``runs``: whether any is foreseen to run.
+
+        Raises Again, IntegrityError, UsageError, StorageError.
+        """
+        cells = list(self.cells.values())
+        session, stores = prepare_session(self.recipe, cells, self.view.cwd, self.scratch)
+        self.store = StackedStore(stores)
+        if not runs:
+            self._follow(None)
+            return self.done
+        environment = kernel_environment(self.recipe, self.scratch)
+        log = self.scratch / "kernel.log"
+        self.watch("start the kernel")
+        try:
+            with started(
+                kernel_argv(self.recipe, session), self.view.cwd, environment, log
+            ) as kernel:
+                self._follow(kernel)
+                with contextlib.suppress(NbrwError):
+                    self.notes += kernel.ask("finish_json").get("notes", [])
+        except CellError as error:
+            if error.cell not in self.cells:
+                raise
+            self._fail(error.cell, str(error))
+        return self.done
+
+    def _follow(self, kernel: RepeatKernel | None) -> None:
+        for cell in self.cells.values():
+            step = self.walk.decide(cell, self.forced.get(cell.number, ""))
+            more = {n: why for n, why in self.walk.demanded.items() if n not in self.forced}
+            if more:
+                raise Again({**self.forced, **more}, next(iter(more.values())))
+            if step.action is Action.RESTORE:
+                self._restored(cell, step)
+            elif step.action is Action.SKIP:
+                self.done.append(CellReport(step.cell, "skipped", step.reason))
+            elif kernel is None:
+                raise Again({**self.forced, step.cell: step.reason}, step.reason)
+            elif not self._run(kernel, cell, step):
+                return
+        self._place_files()
+
+    def _restored(self, cell: Cell, step: Step) -> None:
+        known = self.walk.restored(cell)
+        self._unplaced.append(known.cell)
+        raw = self.raw[cell.number - 1]
+        raw["outputs"] = self._author_outputs(step)
+        raw["execution_count"] = cell.number
+        self.done.append(
+            CellReport(
+                cell.number,
+                "restored",
+                step.reason,
+                audit_seconds=known.checkpoint.seconds,
+                outputs="restored",
+            )
+        )
+
+    def _place_files(self) -> None:
+        found = [self.recipe.checkpoint(number) for number in self._unplaced]
+        self._unplaced = []
+        last: dict[str, Any] = {}
+        for checkpoint in found:
+            if checkpoint is not None:
+                last.update(dict.fromkeys(checkpoint.removed))
+                last.update({stored.path: stored for stored in checkpoint.files})
+        if not last:
+            return
+        unplaced = self.work.restore_files(
+            [stored for stored in last.values() if stored is not None],
+            [path for path, stored in last.items() if stored is None],
+            self.store.path,
+        )
+        for path in unplaced:
+            self.notes.append(
+                f"{path}, which a restored cell wrote, lies outside the work directory"
+            )
+        self.files.look()
+
+    def _author_outputs(self, step: Step) -> list[dict[str, Any]]:
+        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        if checkpoint is None or checkpoint.outputs is None:
+            return []
+        return list(json.loads(self.store.get(checkpoint.outputs)))
+
+    # -- a cell that runs ----------------------------------------------------------------------
+
+    def _bring(self, kernel: RepeatKernel, cell: Cell, step: Step) -> None:
+        """Make what the cell may use be there, and nothing that is out of date."""
+        now = self.walk.now
+        wanted: dict[int, set[str]] = {}
+        for name in self._needed(cell):
+            audited, stored = now.sources[name]
+            if self._live.get(name) != now.names[name]:
+                # With all that shares its objects.
+                same = {n for n in stored.names if now.sources.get(n) == (audited, stored)}
+                wanted.setdefault(audited, set()).update(same)
+        coming = {name for names in wanted.values() for name in names}
+        drop = sorted(
+            name
+            for name, version in self._live.items()
+            if not self._settled and now.names.get(name) != version and name not in coming
+        )
+        sources = self.walk.imports[self._imports :]
+        self._imports = len(self.walk.imports)
+        if wanted:
+            self.watch(f"restore {len(coming)} names for cell {cell.number}")
+        request = {
+            "wanted": {str(number): sorted(names) for number, names in sorted(wanted.items())},
+            "drop": drop,
+            "sources": sources,
+            "count": self._count(cell, step),
+        }
+        answer = kernel.ask("bring_json", json.dumps(request))
+        self.notes += answer["notes"]
+        for failed in answer["failed"]:
+            self._not_brought(failed)
+        for name in drop:
+            del self._live[name]
+        self._live.update({name: now.names[name] for name in coming})
+        self._settled = self._all_forced(cell.number)
+
+    def _needed(self, cell: Cell) -> set[str]:
+        if self._settled:
+            return set()
+        if self.everything:
+            return set(self.walk.now.sources)
+        users = self._from(cell.number) if self._all_forced(cell.number) else [cell]
+        return set().union(*(self.walk.needed(user) for user in users))
+
+    def _from(self, number: int) -> list[Cell]:
+        return [cell for cell in self.cells.values() if cell.number >= number and cell.runs]
+
+    def _all_forced(self, number: int) -> bool:
+        """Whether this cell and all after it run in any case: then nobody asks what they change."""
+        return all(cell.number in self.forced for cell in self._from(number))
+
+    def _not_brought(self, failed: Mapping[str, Any]) -> None:
+        names = ", ".join(failed["names"])
+        text = f"what cell {failed['cell']} left ({names}) could not be brought back: "
+        reason = text + failed["reason"]
+        if failed.get("integrity"):
+            raise BlobError(reason)
+        makers = {self.walk.now.makers[name] for name in failed["names"]}
+        raise Again({**self.forced, **dict.fromkeys(makers, reason)}, reason)
+
+    def _count(self, cell: Cell, step: Step) -> int:
+        """The execution count. Names such as ``_5`` are part of the state: they must not collide
+        with those of the audit, and a cell of the audit must have the one it had."""
+        if not self._renumber:
+            return sum(1 for c in self.cells.values() if c.runs and c.number <= cell.number)
+        audited = self.recipe.cells
+        if step.audited is None:
+            return len(audited) + cell.number
+        return sum(1 for c in audited if c.source.strip() and c.number <= step.audited)
+
+    def _run(self, kernel: RepeatKernel, cell: Cell, step: Step) -> bool:
+        """Run one cell; False if it failed and nothing after it runs."""
+        self._place_files()
+        self._bring(kernel, cell, step)
+        self.watch(f"cell {cell.number}/{len(self.cells)}  {step.reason}")
+        began = time.monotonic()
+        outputs = kernel.run(cell.number, cell.source, self.timeout)
+        seconds = round(time.monotonic() - began, 3)
+        raw = self.raw[cell.number - 1]
+        raw["outputs"] = outputs.outputs
+        raw["execution_count"] = cell.number
+        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        compared, found, files = "not compared", [], []
+        if checkpoint is not None:
+            found = differences(self._author_outputs(step), outputs.outputs)
+            files = self._files_that_differ(step)
+            compared = "different" if found or files else "equal"
+        report = CellReport(
+            cell.number,
+            "run",
+            step.reason,
+            seconds,
+            checkpoint.seconds if checkpoint else None,
+            compared,
+            tuple(found),
+            tuple(files),
+        )
+        error = outputs.error
+        expected = checkpoint is not None and checkpoint.status != "ok"
+        allowed = self.allow_errors or "raises-exception" in cell.tags or expected
+        if error is not None and not allowed:
+            text = f"{error['ename']}: {_ANSI.sub('', error['evalue'])}"
+            self._fail(cell.number, f"cell {cell.number} failed: {text}{self._hint(text)}", report)
+            return False
+        self.done.append(report)
+        if self._settled:
+            self.walk.will_run(cell)
+        else:
+            self._learn(kernel, cell)
+        return True
+
+    def _learn(self, kernel: RepeatKernel, cell: Cell) -> None:
+        """What did the cell change?"""
+        answer = kernel.ask("changes_json")
+        objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
+        omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
+        files = self.files.changes()
+        ours = {p: Digest(d) for p, d in files.items() if d and d.startswith("sha256:")}
+        self.work.note_written(ours)
+        self.walk.ran(
+            cell,
+            Changes(
+                [(stored.names, str(stored.digest), stored) for stored in objects],
+                answer["deleted"],
+                {found.name: found for found in omitted},
+                files,
+            ),
+        )
+        now = self.walk.now.names
+        for stored in objects:
+            self._live.update({name: now[name] for name in stored.names})
+        self._live.update({found.name: now[found.name] for found in omitted})
+        for name in answer["deleted"]:
+            self._live.pop(name, None)
+
+    def _hint(self, text: str) -> str:
+        """Why a name that the cell asked for is not there. Raises Again if it could be."""
+        missing = _UNDEFINED.search(text)
+        if missing is None:
+            return ""
+        name = missing[1]
+        if name in self.walk.now.sources and name not in self._live and not self.everything:
+            raise Again(self.forced, f"`{name}` is used in a way that cannot be foreseen", True)
+        found = self.walk.now.omitted.get(name)
+        if found is None:
+            return ""
+        maker, why = found
+        return (
+            f"; `{name}` ({why.type}) was made or changed by cell {maker} and could not be "
+            f"stored: {why.reason}; repeat with --from {maker}"
+        )
+
+    def _files_that_differ(self, step: Step) -> list[str]:
+        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        found = []
+        for stored in checkpoint.files if checkpoint else ():
+            place = self.work.place(stored.path)
+            if place is None or stored.link:
+                continue
+            if not place.is_file() or digest_file(place)[0] != stored.digest:
+                found.append(str(place.relative_to(self.work.root)))
+            else:
+                self.work.note_written({stored.path: stored.digest})
+        return found
+
+    def _fail(self, number: int, text: str, report: CellReport | None = None) -> None:
+        base = report or CellReport(number, "failed", self.forced.get(number, ""))
+        self.done.append(replace(base, action="failed", error=text))
+        for later in self.cells:
+            if later > number:
+                self.done.append(CellReport(later, "skipped", f"cell {number} failed"))
+
+
+class BlobError(IntegrityError):
+    """A blob of the image is missing or corrupt; the message names the cell."""
+
+    def __init__(self, message: str) -> None:
+        NbrwError.__init__(self, message)

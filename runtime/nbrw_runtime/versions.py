@@ -1,0 +1,205 @@
+"""What is known of names and files at one point between two cells. Pure.
+
+Each name and each file has a *version*: equal versions mean equal content. A walk through the
+cells of the audit gives the versions that each cell began with; a walk through the cells to repeat
+gives those it would begin with now. A cell whose inputs have the versions they had is not run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
+from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime.digest import digest_json
+from nbrw_runtime.names import FILE_QUESTIONS, Names, reach
+
+#: Names that begin so stand for state outside the namespace (`state_providers.py`).
+PREFIX = "<nbrw:"
+#: Omitted names that begin so stand for a file that could not be stored.
+FILE_PREFIX = "file:"
+#: Generators: drawing from one changes it, so only who changed it depends on it.
+GENERATORS = frozenset({PREFIX + "random>", PREFIX + "numpy.random>", PREFIX + "torch>"})
+_UNSHARED_TYPES = frozenset(
+    {"module", "int", "float", "complex", "bool", "str", "bytes", "NoneType", "range"}
+)
+
+
+@dataclass
+class Changes:
+    """What one cell did, as far as versions go: of a checkpoint, or of a cell that has just run.
+
+    ``objects`` maps groups of names to their version; ``source`` says where a group can be had
+    from again (None: from nowhere but the kernel that it is in).
+    """
+
+    objects: list[tuple[tuple[str, ...], str, StoredObject | None]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    omitted: dict[str, Omitted] = field(default_factory=dict)
+    files: dict[str, str | None] = field(default_factory=dict)  # None: it is gone
+
+    @property
+    def names(self) -> set[str]:
+        """All names that it changed."""
+        found = {name for names, _, _ in self.objects for name in names}
+        return found | set(self.deleted) | set(self.omitted)
+
+
+def changes_of(checkpoint: Checkpoint, token: str) -> Changes:
+    """A checkpoint's. ``token`` tells what could not be stored from that of other cells."""
+    files: dict[str, str | None] = {f.path: str(f.digest) for f in checkpoint.files}
+    files.update(dict.fromkeys(checkpoint.removed))
+    omitted = {}
+    for found in checkpoint.omitted:
+        if found.name.startswith(FILE_PREFIX):
+            files[found.name[len(FILE_PREFIX) :]] = f"unstored by {token}"
+        else:
+            omitted[found.name] = found
+    return Changes(
+        [(stored.names, str(stored.digest), stored) for stored in checkpoint.objects],
+        list(checkpoint.deleted),
+        omitted,
+        files,
+    )
+
+
+class Versions:
+    """The versions of all names and files, and who made them."""
+
+    def __init__(self, data: Iterable[Data] = (), changed: Mapping[str, str] | None = None) -> None:
+        self.names: dict[str, str] = {}
+        self.makers: dict[str, int] = {}  # name -> cell of this walk that changed it last
+        self.sources: dict[str, tuple[int, StoredObject]] = {}  # name -> audited cell, object
+        self.omitted: dict[str, tuple[int, Omitted]] = {}  # name -> cell of this walk, why
+        self.types: dict[str, str] = {}
+        self.files: dict[str, str | None] = {}
+        self.file_makers: dict[str, int] = {}
+        self._refers: dict[str, tuple[str, ...]] = {}
+        self._groups: dict[str, tuple[str, ...]] = {}
+        self._entries: dict[str, set[str]] = {}  # directory -> names the notebook made there
+        self._outside: set[str] = set()
+        self._sum = 0
+        changed = changed or {}
+        for found in data:
+            if found.state is not DataState.LISTED:
+                known = str(found.digest) if found.state is DataState.READ else None
+                version = f"changed: {changed[found.path]}" if found.path in changed else known
+                if found.state is not DataState.WRITTEN or found.path not in self.files:
+                    self.files[found.path] = version
+
+    def apply(self, cell: int, changes: Changes, token: str, audited: int | None = None) -> None:
+        """A cell did this. ``audited`` is the cell whose checkpoint has the objects."""
+        for names, version, stored in changes.objects:
+            for index, name in enumerate(names):
+                self._set(cell, name, version)
+                self.omitted.pop(name, None)
+                self._groups[name] = names
+                if stored is None or audited is None:
+                    self.sources.pop(name, None)
+                else:
+                    self.sources[name] = (audited, stored)
+                if stored is not None:
+                    self._refers[name] = stored.refers
+                    if index < len(stored.types):
+                        self.types[name] = stored.types[index]
+        for name in changes.deleted:
+            self._forget(name)
+        for name, why in changes.omitted.items():
+            self._set(cell, name, f"unstored by {token}")
+            self.sources.pop(name, None)
+            self._groups[name] = (name,)
+            self.omitted[name] = (cell, why)
+            self.types[name] = why.type
+            self._refers.pop(name, None)
+        for path, content in changes.files.items():
+            self.files[path] = content
+            self.file_makers[path] = cell
+            entries = self._entries.setdefault(os.path.dirname(path), set())
+            if content is None:
+                entries.discard(os.path.basename(path))
+            else:
+                entries.add(os.path.basename(path))
+
+    def assume(self, cell: int, names: Iterable[str], files: Iterable[str] = ()) -> None:
+        """A cell that is yet to run will change these; nobody knows to what."""
+        for name in names:
+            self._set(cell, name, f"of cell {cell}, which runs")
+            self.sources.pop(name, None)
+            self.omitted.pop(name, None)
+            self._groups[name] = (name,)
+        for path in files:
+            self.files[path] = f"of cell {cell}, which runs"
+            self.file_makers[path] = cell
+
+    def used(self, names: Names) -> set[str]:
+        """All names that code may reach which mentions these; of dynamic code: all there are."""
+        if names.dynamic:
+            return {name for name in self.names if not name.startswith(PREFIX)} | names.used
+        return reach(names.used, self._refers)
+
+    def inputs(self, names: Names) -> set[str]:
+        """The names whose versions matter to code that mentions these; if dynamic: all.
+
+        A name that is only bound matters if others share its object: they are alone then.
+        """
+        free = {name for name in names.bound if len(self._groups.get(name, ())) < 2}
+        return self.used(names) - free
+
+    def input_versions(self, names: Names) -> object:
+        """The same with their versions, as a value that JSON can hold."""
+        if names.dynamic:
+            return ["all", f"{self._sum:064x}", self._made_files()]
+        inputs = self.inputs(names)
+        versions = {name: self.names.get(name) for name in inputs}
+        files = [] if inputs.isdisjoint(FILE_QUESTIONS) else self._made_files()
+        return [sorted(versions.items()), self._outside_state(), files]
+
+    def _made_files(self) -> list[tuple[str, str | None]]:
+        return sorted((path, self.files[path]) for path in self.file_makers)
+
+    def sharers(self, names: Iterable[str]) -> set[str]:
+        """These names, and those that share mutable objects with them; not what cannot share."""
+        found: set[str] = set()
+        for name in names:
+            if name in self.names and self.types.get(name) not in _UNSHARED_TYPES:
+                found.update(self._groups.get(name, (name,)))
+        return found
+
+    def listing(self, directory: str) -> str:
+        """The version of a listed directory: what the notebook has made there by now."""
+        return ",".join(sorted(self._entries.get(directory, ())))
+
+    def _outside_state(self) -> list[tuple[str, str]]:
+        return sorted(
+            (name, self.names[name])
+            for name in self._outside
+            if name in self.names and name not in GENERATORS
+        )
+
+    def _set(self, cell: int, name: str, version: str) -> None:
+        self._count(name)
+        self.names[name] = version
+        self._count(name)
+        self.makers[name] = cell
+        if name.startswith(PREFIX):
+            self._outside.add(name)
+
+    def _forget(self, name: str) -> None:
+        self._count(name)
+        for table in (self.names, self.sources, self.omitted, self.types, self._refers):
+            table.pop(name, None)
+        self._groups.pop(name, None)
+
+    def _count(self, name: str) -> None:
+        # The sum of all names with their versions, kept up to date: adding and taking are one.
+        if name in self.names and name not in GENERATORS:
+            self._sum ^= int(digest_json([name, self.names[name]]).hex, 16)
+
+
+def is_connection_type(name: str) -> bool:
+    """Whether objects of this type connect to Dask: a client or a cluster."""
+    return name == "distributed.client.Client" or name.startswith(
+        ("distributed.deploy.", "dask_jobqueue.")
+    )

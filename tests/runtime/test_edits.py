@@ -1,0 +1,188 @@
+"""Edits of notebooks: which cells run, in real shells; outputs are always those of a plain run.
+
+Each scenario: the author's cells, the edited cells, and a letter for each: r restored, X run.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from repeat_harness import Repeat, audit, plain_run
+
+LIST = ["x = [1, 2]", "y = sum(x)", "print(y)", "z = 5"]
+FUNCTIONS = [
+    "def double(v):\n    return v * k",
+    "k = 2",
+    "def twice(v):\n    return double(double(v))",
+    "print(twice(1))",
+    "print('apart')",
+]
+FILES = ["open('out.txt', 'w').write('one')\nn = 3", "print(open('out.txt').read())", "print(n)"]
+ALIAS = ["a = [1]\nb = a", "b.append(2)", "print(a)", "c = 7", "print(c)"]
+ARRAY = [
+    "import numpy as np\nd = {'k': np.zeros(4)}",
+    "d['k'][1] = 1",
+    "print(d['k'].sum())",
+    "e = 1",
+]
+SEED = ["import random", "random.seed(4)", "r = random.random()", "print(round(r, 6))", "s = 'q'"]
+ENV = ["import os", "os.environ['NBRW_T'] = 'a'", "print(os.environ['NBRW_T'])", "print(1)"]
+HELD = [
+    "held = (n for n in range(3))\nv = 1\nlist_of = [v]",
+    "w = v + 1",
+    "print(w)",
+    "print(next(held))",
+    "list_of.append(2)",
+]
+CLASS = [
+    "class P:\n    def __init__(self, n):\n        self.n = n\n"
+    "    def up(self):\n        self.n += 1",
+    "p = P(1)",
+    "p.up()",
+    "print(p.n)",
+    "q = 2",
+]
+CLOSURE = [
+    "def counter():\n    count = [0]\n    def add():\n        count[0] += 1\n"
+    "        return count[0]\n    return add",
+    "tick = counter()",
+    "tick()",
+    "print(tick())",
+    "t = 0",
+]
+FRAME = "import pandas as pd\nf = pd.DataFrame({'v': [1, 5]})"
+GLOBAL = [
+    "total = 0\ndef add(n):\n    global total\n    total += n",
+    "add(3)",
+    "print(total)",
+    "u = 1",
+]
+PARAM = [
+    "limit = 10",
+    "data = list(range(20))",
+    "big = [v for v in data if v > limit]",
+    "print(big)",
+]
+NUMPY_SEED = [
+    "import numpy as np",
+    "np.random.seed(1)",
+    "m = np.random.rand(3)",
+    "print(m)",
+    "o = 1",
+]
+PRINTS = ["import numpy as np", "np.set_printoptions(precision=2)", "print(np.array([1/3]))"]
+PATCH = ["import json", "json.extra = 1\nf = 1", "print(json.extra)", "g = 2"]
+LINES = ["import math", "rows = [math.sqrt(v) for v in range(9)]", "top = max(rows)", "print(top)"]
+
+
+def at(sources, **changed):
+    """The sources with cells replaced: ``c2='...'``."""
+    return [changed.get(f"c{number}", source) for number, source in enumerate(sources, 1)]
+
+
+SCENARIOS = {
+    "nothing changed": (LIST, LIST, "rrrr"),
+    "a comment": (LIST, at(LIST, c2="# the sum\ny = sum(x)"), "rrrr"),
+    "white space": (LIST, at(LIST, c1="x=[1,2]"), "rrrr"),
+    "a value": (LIST, at(LIST, c1="x = [1, 3]"), "XXXr"),
+    "another way to the same value": (LIST, at(LIST, c1="x = [1] + [2]"), "Xrrr"),
+    "the last cell": (LIST, at(LIST, c4="z = 6"), "rrrX"),
+    "a cell in the middle with the same result": (LIST, at(LIST, c2="y = x[0] + x[1]"), "rXrr"),
+    "inserted, apart": (LIST, [*LIST[:2], "w = 1", *LIST[2:]], "rrXrr"),
+    "inserted at the top": (LIST, ["w = 1", *LIST], "Xrrrr"),
+    "inserted, rebinding an input": (LIST, [LIST[0], "x = [5]", *LIST[1:]], "rXXXr"),
+    "inserted, changing an input in place": (LIST, [LIST[0], "x.append(1)", *LIST[1:]], "rXXXr"),
+    "inserted, showing a value": (LIST, [*LIST[:2], "y", *LIST[2:]], "rrXrr"),
+    "deleted, unused": (LIST, LIST[:3], "rrr"),
+    "deleted, used": (LIST, [LIST[0], *LIST[2:]], "rFr"),
+    "moved, independent": (LIST, [LIST[3], *LIST[:3]], "rrrr"),
+    "moved up before its input": (["x = 1", "x = x + 1", "print(x)"],
+                                  ["x = x + 1 if 'x' in dir() else 9", "x = 1", "print(x)"], "XrX"),
+    "split": (LIST, ["x = [1, 2]", "y = 0", "y = sum(x)", *LIST[2:]], "rXrrr"),
+    "merged": (LIST, ["x = [1, 2]\ny = sum(x)", *LIST[2:]], "Xrr"),
+    "the same cell twice": (LIST, [*LIST, LIST[2]], "rrrrr"),
+    "appended": (LIST, [*LIST, "print(x)"], "rrrrX"),
+    "a helper used through another function": (
+        FUNCTIONS, at(FUNCTIONS, c1="def double(v):\n    return v * k + 1"), "XrXXr"),
+    "a global of a helper": (FUNCTIONS, at(FUNCTIONS, c2="k = 3"), "rXXXr"),
+    "a function's docstring only": (
+        FUNCTIONS, at(FUNCTIONS, c5="print('apart')  # note"), "rrrrr"),
+    "the function between": (
+        FUNCTIONS, at(FUNCTIONS, c3="def twice(v):\n    return double(v)"), "rrXXr"),
+    "a file's content": (FILES, at(FILES, c1="open('out.txt', 'w').write('two')\nn = 3"), "XXr"),
+    "a file's writer, same content": (
+        FILES, at(FILES, c1="n = 3\nopen('out.txt', 'w').write('one')"), "Xrr"),
+    "the reader of a file": (FILES, at(FILES, c2="print(len(open('out.txt').read()))"), "rXr"),
+    "an alias": (ALIAS, at(ALIAS, c2="b.append(3)"), "rXXrr"),
+    "an alias, made independent": (ALIAS, at(ALIAS, c1="a = [1]\nb = list(a)"), "XXXrr"),
+    "something beside an alias": (ALIAS, at(ALIAS, c4="c = 8"), "rrrXX"),
+    "an array inside a dict": (ARRAY, at(ARRAY, c2="d['k'][1] = 2"), "rXXr"),
+    "an array inside a dict, to the same": (ARRAY, at(ARRAY, c2="d['k'][1:2] = [1]"), "rXrr"),
+    "a seed": (SEED, at(SEED, c2="random.seed(5)"), "rXXXr"),
+    "one more draw before": (SEED, [*SEED[:2], "random.random()", *SEED[2:]], "rrXXXr"),
+    "a draw after": (SEED, [*SEED, "print(random.random() < 2)"], "rrrrrX"),
+    "numpy's seed": (NUMPY_SEED, at(NUMPY_SEED, c2="np.random.seed(2)"), "rXXXr"),
+    "code that does not draw": (NUMPY_SEED, at(NUMPY_SEED, c5="o = 2"), "rrrrX"),
+    "an environment variable": (ENV, at(ENV, c2="os.environ['NBRW_T'] = 'b'"), "rXXX"),
+    "an environment variable, later": (ENV, [*ENV, "os.environ['NBRW_U'] = 'b'"], "rrrrX"),
+    "unstorable, not needed": (HELD, at(HELD, c2="w = v + 2"), "rXXrr"),
+    "unstorable, needed, and what may share with it": (
+        HELD, at(HELD, c4="print(next(held) + 1)"), "XrrXX"),
+    "a method": (CLASS, at(CLASS, c1=CLASS[0].replace("+= 1", "+= 2")), "XXXXr"),
+    "a call of a method": (CLASS, at(CLASS, c3="p.up()\np.up()"), "rrXXr"),
+    "beside a class": (CLASS, at(CLASS, c5="q = 3"), "rrrrX"),
+    "a closure's state": (CLOSURE, [*CLOSURE[:3], "tick()", *CLOSURE[3:]], "rrrXXr"),
+    "after a closure": (CLOSURE, at(CLOSURE, c5="t = 1"), "rrrrX"),
+    "a function that writes a global": (GLOBAL, at(GLOBAL, c2="add(4)"), "rXXr"),
+    "one more call of it": (GLOBAL, [*GLOBAL[:2], "add(1)", *GLOBAL[2:]], "rrXXr"),
+    "beside a global": (GLOBAL, at(GLOBAL, c4="u = 2"), "rrrX"),
+    "a parameter": (PARAM, at(PARAM, c1="limit = 15"), "XrXX"),
+    "a parameter without effect": (PARAM, at(PARAM, c1="limit = 10.5"), "XrXr"),
+    "a changed module": (PATCH, at(PATCH, c3="print(json.extra + 1)"), "rXXr"),
+    "nothing after a changed module": (PATCH, [*PATCH[:2], "print(json.extra)"], "rrr"),
+    "a comprehension": (LINES, at(LINES, c2="rows = [math.sqrt(v) for v in range(4)]"), "rXXX"),
+    "a comprehension's variable": (
+        LINES, at(LINES, c2="rows = [math.sqrt(w) for w in range(9)]"), "rXrr"),
+    "an import's name": (LINES, at(LINES, c1="import math as math"), "Xrrr"),
+    "code that may use any name": (LIST, [*LIST, "print(eval('y'))"], "rrrrX"),
+    "any name, and one changed": (
+        [*LIST, "print(eval('y'))"], at([*LIST, "print(eval('y'))"], c4="z = 6"), "rrrXX"),
+    "star import": (["v = 1", "from math import *", "print(floor(2.5))"],
+                    ["v = 2", "from math import *", "print(floor(2.5))"], "XXr"),
+    "a deleted name": (["a = 1\nb = 2", "del a", "print('a' in dir())", "print(b)"],
+                       ["a = 1\nb = 2", "b = 3", "print('a' in dir())", "print(b)"], "rXXX"),
+    "a text that names a variable": (
+        ["t = 3", FRAME, "print(f.query('v > @t'))"],
+        ["t = 0", FRAME, "print(f.query('v > @t'))"],
+        "XrX"),
+    "a frame": (
+        [FRAME, "g = f.assign(w=f.v * 2)",
+         "print(g.w.sum())", "print(len(f))"],
+        [FRAME, "g = f.assign(w=f.v * 3)",
+         "print(g.w.sum())", "print(len(f))"],
+        "rXXr"),
+    "a frame changed in place": (
+        [FRAME, "f['w'] = 1", "print(f.w.sum())"],
+        [FRAME, "f['w'] = 2", "print(f.w.sum())"],
+        "rXX"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_edit_runs_the_cells_that_it_reaches(name, tmp_path):
+    """No other cell runs, and all outputs are those of a run from the top."""
+    before, after, expected = SCENARIOS[name]
+    recipe, store = audit(tmp_path / "audit", before)
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    assert repeat.outputs == plain_run(tmp_path / "plain", after), repeat.report
+    ran = repeat.actions
+    assert ran == expected.replace("F", "X"), [(c.cell, c.reason) for c in repeat.report]
+
+
+def test_a_changed_input_of_the_same_size_and_time_runs_its_readers(tmp_path):
+    """Content counts."""
+    sources = ["print(open('in.txt').read())", "print(2)"]
+    recipe, store = audit(tmp_path / "audit", sources, {"in.txt": "one"})
+    same = Repeat(tmp_path / "same", recipe, store, sources, files={"in.txt": "one"})
+    other = Repeat(tmp_path / "other", recipe, store, sources, files={"in.txt": "two"})
+    assert (same.actions, other.actions) == ("rr", "Xr")
