@@ -16,7 +16,7 @@ from nbrw_builder import tracee_memory as memory
 from nbrw_builder.executables import interpreters
 from nbrw_builder.file_changes import FileChanges
 from nbrw_builder.syscalls import OPENS
-from nbrw_builder.trace_file import TraceWriter
+from nbrw_builder.trace_writer import TraceWriter
 
 _MARKER = b"/nbrw/cell/"
 _AT_FDCWD = -100

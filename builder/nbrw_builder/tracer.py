@@ -127,7 +127,7 @@ def _trace(
     # Imported before the start: it takes a while, and finds libc by starting ldconfig.
     from nbrw_builder.stop_decoder import Decoder
     from nbrw_builder.syscalls import traced_calls
-    from nbrw_builder.trace_file import TraceWriter
+    from nbrw_builder.trace_writer import TraceWriter
     from nbrw_builder.tracer_loop import TracerLoop, clock, seize, write_window
     from nbrw_runtime.trace import Header
 

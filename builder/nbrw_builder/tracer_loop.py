@@ -22,7 +22,7 @@ from ptrace import PtraceError
 from ptrace.binding.func import ptrace, ptrace_geteventmsg
 
 from nbrw_builder.stop_decoder import Decoder, Pending
-from nbrw_builder.trace_file import TraceWriter
+from nbrw_builder.trace_writer import TraceWriter
 
 _WALL = 0x40000000
 _CONT, _SYSCALL = 7, 24

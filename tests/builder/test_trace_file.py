@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbrw_builder.trace_file import TraceWriter, read_trace, read_traces
+from nbrw_builder.trace_file import read_trace, read_traces
+from nbrw_builder.trace_writer import TraceWriter
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.trace import Event, Gap, Header, Kind, event_to_json
 
