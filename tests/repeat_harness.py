@@ -92,7 +92,11 @@ class Kernel:
         return json.loads(getattr(session_module, function)(*arguments))
 
     def close(self):
-        """Give the process its main module back."""
+        """Give the process its main module and its settings back."""
+        here = os.getcwd()
+        for provider in self.session.providers.values():
+            provider.set(None)
+        os.chdir(here)
         sys.modules["__main__"] = self._main
 
 

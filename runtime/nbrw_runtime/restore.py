@@ -130,8 +130,6 @@ def _load(stored: StoredObject, context: LoadContext) -> Any:
 
 
 def _set(provider: Provider, value: Any, result: Restored) -> None:
-    if value is None:
-        return
     try:
         provider.set(value)
     except Exception as error:

@@ -59,6 +59,7 @@ class KernelSession:
         self._cell: RecipeCell | None = None
         self._source = ""
         self._began = 0.0
+        self._started = False
 
     def register(self) -> None:
         """Have IPython call us around each cell, before anyone else."""
@@ -69,6 +70,10 @@ class KernelSession:
 
     def before_cell(self, info: Any) -> None:
         """A cell is about to run: which one is it?"""
+        if not self._started:
+            # What the kernel did while it started is not the first cell's doing.
+            self.tracker.baseline()
+            self._started = True
         self._source = info.raw_cell or ""
         self._cell = self._find(self._source)
         if self._cell is not None:

@@ -6,6 +6,9 @@ like variables, under names such as ``<nbrw:random>`` which no variable can have
 
 from __future__ import annotations
 
+import decimal
+import locale
+import logging
 import os
 import random
 import re
@@ -15,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nbrw_runtime import library_settings
 from nbrw_runtime.versions import PREFIX
 
 _SECRET = re.compile(r"(token|secret|passw|credential|api_?key|private|auth)", re.IGNORECASE)
@@ -24,7 +28,7 @@ _BY_LIBRARIES = ("KMP_", "MPLBACKEND", "PYDEVD_", "CLICOLOR", "PAGER", "GIT_PAGE
 
 @dataclass(frozen=True)
 class Provider:
-    """``get`` returns None while there is nothing to say; ``set`` takes what ``get`` gave."""
+    """``get`` returns None while all is as it was at the start; ``set`` takes what it gave."""
 
     name: str
     get: Callable[[], Any]
@@ -39,6 +43,7 @@ class Baseline:
         self.cwd = cwd
         self.environ = dict(os.environ)
         self.path = list(sys.path)
+        self.locale = locale.setlocale(locale.LC_ALL)
 
     def providers(self) -> tuple[Provider, ...]:
         """All providers, in the order in which they are set."""
@@ -46,11 +51,15 @@ class Baseline:
             Provider(PREFIX + "cwd>", self._get_cwd, self._set_cwd),
             Provider(PREFIX + "environ>", self._get_environ, self._set_environ),
             Provider(PREFIX + "sys.path>", self._get_path, self._set_path),
-            Provider(PREFIX + "random>", random.getstate, random.setstate),
-            Provider(PREFIX + "numpy.random>", _get_numpy, _set_numpy),
+            Provider(PREFIX + "random>", random.getstate, _set_random),
             Provider(PREFIX + "warnings>", _get_warnings, _set_warnings),
-            Provider(PREFIX + "matplotlib>", _get_matplotlib, _set_matplotlib),
-            Provider(PREFIX + "dask.config>", _get_dask, _set_dask),
+            Provider(PREFIX + "locale>", self._get_locale, self._set_locale),
+            Provider(PREFIX + "decimal>", _get_decimal, _set_decimal),
+            Provider(PREFIX + "logging>", _get_logging, _set_logging),
+            *(
+                Provider(f"{PREFIX}{name}>", get, set_)
+                for name, (get, set_) in library_settings.SETTINGS.items()
+            ),
         )
 
     def _get_cwd(self) -> Any:
@@ -64,7 +73,7 @@ class Baseline:
         return ("in", os.path.relpath(now, self.author_cwd)) if inside else ("at", now)
 
     def _set_cwd(self, value: Any) -> None:
-        where, path = value
+        where, path = value or ("in", ".")
         os.chdir(os.path.join(self.cwd, path) if where == "in" else path)
 
     def _get_environ(self) -> Any:
@@ -72,15 +81,17 @@ class Baseline:
         changed = {
             name: text
             for name, text in now.items()
-            if self.environ.get(name) != text
-            and not _SECRET.search(name)
-            and not name.startswith(_BY_LIBRARIES)
+            if self.environ.get(name) != text and _is_storable(name)
         }
         gone = sorted(set(self.environ) - set(now))
         return (changed, gone) if changed or gone else None
 
     def _set_environ(self, value: Any) -> None:
-        changed, gone = value
+        changed, gone = value or ({}, [])
+        for name in [name for name in os.environ if _is_storable(name)]:
+            if name not in self.environ:
+                del os.environ[name]
+        os.environ.update({n: text for n, text in self.environ.items() if _is_storable(n)})
         os.environ.update(changed)
         for name in gone:
             os.environ.pop(name, None)
@@ -94,9 +105,22 @@ class Baseline:
         return added or None
 
     def _set_path(self, value: Any) -> None:
-        for index, place in value:
+        wanted = {place for _, place in value or ()}
+        sys.path[:] = [place for place in sys.path if place in self.path or place in wanted]
+        for index, place in value or ():
             if place not in sys.path:
                 sys.path.insert(index, place)
+
+    def _get_locale(self) -> Any:
+        now = locale.setlocale(locale.LC_ALL)
+        return None if now == self.locale else now
+
+    def _set_locale(self, value: Any) -> None:
+        locale.setlocale(locale.LC_ALL, value or self.locale)
+
+
+def _is_storable(name: str) -> bool:
+    return not _SECRET.search(name) and not name.startswith(_BY_LIBRARIES)
 
 
 def secret_variables(baseline: Baseline) -> list[str]:
@@ -108,18 +132,29 @@ def secret_variables(baseline: Baseline) -> list[str]:
     )
 
 
-def _get_numpy() -> Any:
-    numpy = sys.modules.get("numpy")
-    module = sys.modules.get("numpy.random")
-    if numpy is None or module is None:
-        return None
-    return module.get_state()
+def _set_random(value: Any) -> None:
+    if value is not None:
+        random.setstate(value)
 
 
-def _set_numpy(value: Any) -> None:
-    import numpy
+def _get_decimal() -> Any:
+    now, usual = decimal.getcontext(), decimal.DefaultContext
+    same = repr(now.copy()).partition("flags")[0] == repr(usual).partition("flags")[0]
+    return None if same else now.copy()
 
-    numpy.random.set_state(value)
+
+def _set_decimal(value: Any) -> None:
+    decimal.setcontext((value or decimal.DefaultContext).copy())
+
+
+def _get_logging() -> Any:
+    # Loggers of libraries are set by these when they are loaded.
+    level = logging.getLogger().level
+    return None if level == logging.WARNING else level
+
+
+def _set_logging(value: Any) -> None:
+    logging.getLogger().setLevel(logging.WARNING if value is None else value)
 
 
 def _get_warnings() -> Any:
@@ -128,41 +163,11 @@ def _get_warnings() -> Any:
 
 
 def _set_warnings(value: Any) -> None:
+    if value is None:
+        return
     warnings.resetwarnings()
     # Not by filterwarnings: it takes patterns only, and moves what is there already.
     warnings.filters[:] = value  # type: ignore[index]
     changed = getattr(warnings, "_filters_mutated", None)
     if changed is not None:
         changed()
-
-
-def _get_matplotlib() -> Any:
-    module = sys.modules.get("matplotlib")
-    params = getattr(module, "rcParams", None)
-    if params is None:
-        return None
-    skip = {"backend", "backend_fallback"}
-    return {name: dict.__getitem__(params, name) for name in params if name not in skip}
-
-
-def _set_matplotlib(value: Any) -> None:
-    import matplotlib
-
-    for name, setting in value.items():
-        if name in matplotlib.rcParams:
-            dict.__setitem__(matplotlib.rcParams, name, setting)
-
-
-def _get_dask() -> Any:
-    module = sys.modules.get("dask.config")
-    config = getattr(module, "config", None)
-    if config is None:
-        return None
-    # A connected Client makes itself the scheduler; the restored one does so again.
-    return {key: value for key, value in config.items() if key not in ("scheduler", "shuffle")}
-
-
-def _set_dask(value: Any) -> None:
-    import dask
-
-    dask.config.config.update(value)

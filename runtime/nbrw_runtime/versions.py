@@ -21,7 +21,7 @@ PREFIX = "<nbrw:"
 #: Omitted names that begin so stand for a file that could not be stored.
 FILE_PREFIX = "file:"
 #: Generators: drawing from one changes it, so only who changed it depends on it.
-GENERATORS = frozenset({PREFIX + "random>", PREFIX + "numpy.random>", PREFIX + "torch>"})
+GENERATORS = frozenset({PREFIX + "random>", PREFIX + "numpy.random>"})
 _UNSHARED_TYPES = frozenset(
     {"module", "int", "float", "complex", "bool", "str", "bytes", "NoneType", "range"}
 )

@@ -115,6 +115,49 @@ def test_an_edit_runs_from_the_edited_cell_on(image, work):
     assert texts(work)[5] == "new 10\n"
 
 
+def test_an_edit_runs_what_it_reaches_and_nothing_else(image, work):
+    """A helper of cell 2 gives less: cells 4 and 6, which use its result, run; 3 and 5 do not."""
+    path = edited(image, work, 2, CELLS[1].replace("> limit", "> limit + 1"))
+    report = repeat(image, work, path.name)
+    assert actions(report) == ["restored", "run", "restored", "run", "restored", "run"]
+    assert report["cells"][5]["reason"] == "it uses `found`, which cell 2 changed"
+    assert texts(work)[3] == "[1, 2] 8 8\n"
+    assert texts(work)[5] == "input 124.0\n"
+    planned = run("nbrw", "plan", image, work / "edited.ipynb", "--json")
+    assert actions(json.loads(planned.stdout)) == actions(report)
+
+
+def test_an_edit_that_changes_no_result_runs_one_cell(image, work):
+    """Cell 2 leaves what it left before, so all after it is restored."""
+    path = edited(image, work, 2, CELLS[1].replace("values > limit", "limit < values"))
+    report = repeat(image, work, path.name)
+    assert actions(report) == ["restored", "run", *["restored"] * 4]
+
+
+def test_a_cell_that_moved_is_restored(image, work):
+    """What it used is what it was."""
+    cells = [*CELLS[:2], CELLS[5], *CELLS[2:5]]
+    path = write_notebook(work / "moved.ipynb", *cells)
+    report = repeat(image, work, path.name)
+    assert set(actions(report)) == {"restored"}
+    assert texts(work)[2] == "input 135.0\n"
+
+
+def test_chosen_cells_run_and_parameters_are_set(image, work):
+    """--cells runs these alone, where they leave what they left; -p adds a cell at the top."""
+    report = repeat(image, work, "--cells", "1,6")
+    assert actions(report) == ["run", *["restored"] * 4, "run"], report
+    assert report["equal"]
+    report = repeat(image, work, "-p", "unused", "3")
+    assert actions(report) == ["run", *["restored"] * 6]
+    assert (
+        "not cells such as"
+        in run(
+            "nbrw", "run", "--engine", "embedded", image, "repeat", "--cells", "a", cwd=work
+        ).stderr
+    )
+
+
 def test_a_changed_input_is_used_and_said(image, work):
     """The caller's own in.txt is not replaced; the cell that reads it runs, and says why."""
     (work / "in.txt").write_text("mine\n")

@@ -71,6 +71,12 @@ NUMPY_SEED = [
     "o = 1",
 ]
 PRINTS = ["import numpy as np", "np.set_printoptions(precision=2)", "print(np.array([1/3]))"]
+OPTIONS = [
+    "import pandas as pd",
+    "pd.set_option('display.precision', 2)",
+    "print(pd.Series([1/3]))",
+]
+DECIMAL = ["import decimal", "decimal.getcontext().prec = 3", "print(decimal.Decimal(1) / 3)"]
 PATCH = ["import json", "json.extra = 1\nf = 1", "print(json.extra)", "g = 2"]
 LINES = ["import math", "rows = [math.sqrt(v) for v in range(9)]", "top = max(rows)", "print(top)"]
 
@@ -140,6 +146,19 @@ SCENARIOS = {
     "a parameter without effect": (PARAM, at(PARAM, c1="limit = 10.5"), "XrXr"),
     "a changed module": (PATCH, at(PATCH, c3="print(json.extra + 1)"), "rXXr"),
     "nothing after a changed module": (PATCH, [*PATCH[:2], "print(json.extra)"], "rrr"),
+    "a print after a setting of numpy": (
+        PRINTS, at(PRINTS, c3="print(np.array([2/3]))"), "rrX"),
+    "a setting of numpy": (
+        PRINTS, at(PRINTS, c2="np.set_printoptions(precision=3)"), "rXX"),
+    "an option of pandas": (
+        OPTIONS, at(OPTIONS, c2="pd.set_option('display.precision', 3)"), "rXX"),
+    "a print after an option of pandas": (
+        OPTIONS, at(OPTIONS, c3="print(pd.Series([2/3]))"), "rrX"),
+    "a decimal context": (DECIMAL, at(DECIMAL, c2="decimal.getcontext().prec = 4"), "rXX"),
+    "a setting that a restored cell takes back": (
+        ["import os\nos.environ['NBRW_V'] = '1'", "print(1)", "del os.environ['NBRW_V']", "z = 1"],
+        ["import os\nos.environ['NBRW_V'] = '1'", "print(2)", "del os.environ['NBRW_V']",
+         "print(os.environ.get('NBRW_V'))"], "rXrX"),
     "a comprehension": (LINES, at(LINES, c2="rows = [math.sqrt(v) for v in range(4)]"), "rXXX"),
     "a comprehension's variable": (
         LINES, at(LINES, c2="rows = [math.sqrt(w) for w in range(9)]"), "rXrr"),

@@ -27,3 +27,31 @@ def test_magics_use_every_identifier_in_their_text():
     """A shell line may interpolate a variable."""
     names = names_of("!ls $folder\n%time run(x)")
     assert {"folder", "run", "x"} <= names.used
+
+
+def test_names_that_are_only_bound_are_told_apart():
+    """What they held before does not matter; of augmented assignments it does."""
+    names = names_of(
+        "import a\nx = y\nn += 1\nfor i in z:\n    pass\ndef f():\n    global g\n    g = 1"
+    )
+    assert names.bound == {"a", "x", "i", "f"}
+
+
+@pytest.mark.parametrize("source", ["q = _", "print(Out[3])", "_5 + 1", "In[-1]"])
+def test_who_looks_at_results_by_number_says_so(source):
+    """A loop's throw-away variable is no result."""
+    assert names_of(source).history
+    assert not names_of("for _ in range(3):\n    pass\na, _ = b").history
+
+
+def test_words_of_a_text_that_a_library_evaluates_are_names():
+    """pandas looks them up in the caller; a text from elsewhere may have any name in it."""
+    assert "limit" in names_of("df.query('a > @limit')").used
+    assert names_of("df.query(text)").dynamic
+    assert "limit" not in names_of("print('limit')").used
+
+
+@pytest.mark.parametrize("word", ["exists", "seed"])
+def test_questions_that_no_trace_shows_are_told(word):
+    """Whether a file is there; the state of a generator."""
+    assert word in names_of(f"import m\nm.{word}(1)").used
