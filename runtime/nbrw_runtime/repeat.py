@@ -14,7 +14,7 @@ from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.follow import Again, Follower, Watch
 from nbrw_runtime.notebook import code_cells
-from nbrw_runtime.plan import Action, Request, make_plan
+from nbrw_runtime.plan import Action, Request, make_plan, requested
 from nbrw_runtime.planned import load_notebook, planned
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.report import Report
@@ -46,7 +46,7 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
     began = time.monotonic()
     notebook = load_notebook(recipe, options.notebook, options.parameters)
     cells = code_cells(notebook)
-    make_plan(recipe, cells, options.request)  # what is wrong with the request comes first
+    requested(cells, options.request)  # what is wrong with the request comes first
     root = Path(options.work_dir).resolve()
     if not root.is_dir():
         raise UsageError(f"repeat in {root}: it is not a directory; make it first")
