@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 
 import docker_helper
 import site_helper
+
+# A shell starts what runs in the background with these ignored, and children inherit it: then a
+# test that sends one would wait for ever.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _usual = signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(scope="session")
