@@ -48,7 +48,7 @@ def repeated(checkout: Path, name: str, place: Path) -> str:
     report = json.loads(done.stdout)
     actions = [cell["action"] for cell in report["cells"]]
     counts = [f"{actions.count(a)} {a}" for a in ("restored", "run", "skipped") if a in actions]
-    differ = ", ".join(str(c["cell"]) for c in report["cells"] if c["outputs"] == "different")
+    differ = ", ".join(str(c["cell"]) for c in report["cells"] if c.get("outputs") == "different")
     return f"| {name} | {len(cells)} | {middle} | {', '.join(counts)} | {differ or 'none'} |"
 
 
