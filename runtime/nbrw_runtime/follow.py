@@ -170,7 +170,7 @@ class Follower:
         self.files.look()
 
     def _author_outputs(self, step: Step) -> list[dict[str, Any]]:
-        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        checkpoint = self.recipe.checkpoint(step.audited)
         if checkpoint is None or checkpoint.outputs is None:
             return []
         return list(json.loads(self.store.get(checkpoint.outputs)))
@@ -257,7 +257,7 @@ class Follower:
         raw = self.raw[cell.number - 1]
         raw["outputs"] = outputs.outputs
         raw["execution_count"] = cell.number
-        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        checkpoint = self.recipe.checkpoint(step.audited)
         compared, found, files = "not compared", [], []
         if checkpoint is not None:
             found = differences(self._author_outputs(step), outputs.outputs)
@@ -329,7 +329,7 @@ class Follower:
         )
 
     def _files_that_differ(self, step: Step) -> list[str]:
-        checkpoint = self.recipe.checkpoint(step.audited) if step.audited is not None else None
+        checkpoint = self.recipe.checkpoint(step.audited)
         found = []
         for stored in checkpoint.files if checkpoint else ():
             place = self.work.place(stored.path)

@@ -13,8 +13,6 @@ _DYNAMIC_NAMES = {
     "__builtins__", "__import__", "__main__", "builtins", "compile", "dir", "eval", "exec",
     "get_ipython", "globals", "importlib", "inspect", "locals", "vars",
 }  # fmt: skip
-
-
 #: Functions and methods that look up names in their caller's frame, by a text: pandas' ``query``
 #: and ``eval``, numexpr's ``evaluate``, ``sql`` of duckdb and polars.
 FRAME_READERS = frozenset({"query", "eval", "evaluate", "sql"})
@@ -57,7 +55,7 @@ def names_of(source: str) -> Names:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        words = frozenset(_IDENTIFIER.findall(source))
+        words = frozenset(words_of(source))
         dynamic = "%%" in source or "%run" in source or "%load" in source
         return _names(words, words, dynamic)
     read: set[str] = set()
@@ -67,7 +65,7 @@ def names_of(source: str) -> Names:
         if isinstance(node, ast.Call) and _name_of(node.func) in FRAME_READERS:
             texts = [found.value for found in node.args if isinstance(found, ast.Constant)]
             star = star or len(texts) < len(node.args) or bool(node.keywords)
-            read.update(word for text in texts for word in _IDENTIFIER.findall(str(text)))
+            read.update(*(words_of(str(text)) for text in texts))
         if isinstance(node, ast.Attribute) and node.attr in _TELLING:
             read.add(node.attr)
         elif isinstance(node, ast.Name):

@@ -44,5 +44,5 @@ def planned(recipe: Recipe, notebook: dict[str, Any], request: Request) -> Repor
 
 
 def _audit_seconds(recipe: Recipe, step: Step) -> float | None:
-    checkpoint = recipe.checkpoint(step.audited) if step.audited is not None else None
+    checkpoint = recipe.checkpoint(step.audited)
     return checkpoint.seconds if checkpoint else None

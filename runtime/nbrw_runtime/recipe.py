@@ -84,8 +84,8 @@ class Recipe:
     format: str = RECIPE_FORMAT
     version: int = RECIPE_VERSION
 
-    def checkpoint(self, cell: int) -> Checkpoint | None:
-        """The checkpoint of a cell, or None if it has none."""
+    def checkpoint(self, cell: int | None) -> Checkpoint | None:
+        """The checkpoint of a cell, or None if it has none or there is no such cell."""
         return next((found for found in self.checkpoints if found.cell == cell), None)
 
 

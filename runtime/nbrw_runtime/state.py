@@ -241,11 +241,12 @@ class StateTracker:
     def _stored(
         self, group: tuple[str, ...], found: Dump, identity: Digest, keep: bool
     ) -> StoredObject:
-        store = self.context.store
-        blob, buffers = found.digests()
         if keep:
+            store = self.context.store
             blob = store.put(found.payload)
             buffers = tuple(store.put(part) for part in found.buffers)
+        else:
+            blob, buffers = found.digests()
         return StoredObject(
             names=group,
             digest=identity,
