@@ -30,12 +30,14 @@ from nbrw_runtime.plan import Action, Request, make_plan
 from nbrw_runtime.recipe import Environment, Recipe, recipe_cells
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.session import KernelSession
-from nbrw_runtime.session_file import Session
+from nbrw_runtime.session_file import Session, write_atomically
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.workdir import WorkDirectory
 
 _OUT = re.compile(r"^Out\[\d+\]: ", re.MULTILINE)
 _watching = []
+#: The part of the run time that sweeps of the state may take; None: the usual.
+SWEEP_SHARE = None
 
 
 def _hook(event, arguments):
@@ -70,6 +72,8 @@ class Kernel:
         self.shell.events.register("post_run_cell", self.files.end)
         self.session = KernelSession(session, self.shell)
         self.session.register()
+        if SWEEP_SHARE is not None:
+            self.session.tracker.sweep_share = SWEEP_SHARE
 
     def run(self, number, source, timeout=None):
         """Run a cell."""
@@ -191,7 +195,12 @@ def audit(place, sources, files=None):
                 found = from_json(Checkpoint, json.loads(path.read_bytes()), str(path))
                 blob = store.put(canonical_json(outputs.outputs))
                 status = "error" if outputs.error else "ok"
-                checkpoints.append(replace(found, outputs=blob, status=status))
+                write_atomically(
+                    path, json.dumps(to_json(replace(found, outputs=blob, status=status))).encode()
+                )
+            kernel.session.sweep()
+            for path in sorted((place / "checkpoints").glob("*.json")):
+                checkpoints.append(from_json(Checkpoint, json.loads(path.read_bytes()), str(path)))
         finally:
             kernel.close()
     data = [

@@ -233,6 +233,7 @@ class _Execution:
         self.progress.cell_ended(cell.number, "failed", seconds)
         if self.request.allow_errors or "raises-exception" in cell.tags:
             return
+        await kernel.sweep()  # so that what is kept is sure
         traceback = "\n".join(error.get("traceback", []))
         raise CellError(
             f"{self.path.name}: cell {cell.number} failed: {error.get('ename', 'error')}: "
@@ -242,6 +243,7 @@ class _Execution:
         )
 
     def _kept(self, cell: int) -> str:
+        cell = min(cell, self.directory.unswept() or cell)
         if cell == 1:
             return "nothing before it is to be kept"
         before = "cell 1 is" if cell == 2 else f"cells 1 to {cell - 1} are"

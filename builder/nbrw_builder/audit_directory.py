@@ -23,7 +23,7 @@ from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.errors import FormatError, StorageError, UsageError
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
-from nbrw_runtime.session_file import write_atomically
+from nbrw_runtime.session_file import UNSWEPT, write_atomically
 from nbrw_runtime.store import DirectoryStore
 
 AUDIT_FORMAT = "nbrw.audit"
@@ -147,6 +147,13 @@ class AuditDirectory:
         except (OSError, FormatError):
             return None
 
+    def unswept(self) -> int | None:
+        """The first cell whose checkpoint was never confirmed by a look at the whole state."""
+        try:
+            return int((self.checkpoints / UNSWEPT).read_text())
+        except (OSError, ValueError):
+            return None
+
     def write_outputs(self, cell: int, outputs: Digest) -> None:
         """Complete a cell's checkpoint by the blob of its outputs."""
         checkpoint = self.read_checkpoint(cell)
@@ -158,6 +165,9 @@ class AuditDirectory:
 
     def drop_from(self, cell: int) -> None:
         """Remove the checkpoints of this cell and those after it."""
+        unswept = self.unswept()
+        if unswept is not None and unswept >= cell:
+            (self.checkpoints / UNSWEPT).unlink()
         for path in self.checkpoints.glob("*.json"):
             if path.stem.isdigit() and int(path.stem) >= cell:
                 path.unlink()

@@ -117,6 +117,10 @@ class AuditKernel:
                 f"not be brought back: {failed['reason']}; build with --fresh"
             )
 
+    async def sweep(self) -> None:
+        """Have the checkpoints confirmed by a look at the whole state."""
+        await self._ask("sweep_json")
+
     async def finish(self) -> list[str]:
         """Let the kernel store what it still can; returns notes."""
         return list((await self._ask("finish_json")).get("notes", []))

@@ -49,6 +49,9 @@ def first_to_run(
     if former.environment != now.environment:
         return 1, "environment variables differ from the former audit's"
     first, why = _first_by_code(directory, former, now, allow_errors)
+    unswept = directory.unswept()
+    if unswept is not None and unswept < first:
+        first, why = unswept, f"cell {unswept}: the former audit ended before its effect was sure"
     if first == 1:
         return first, why
     traces = load_traces(directory, former)

@@ -63,7 +63,8 @@ class LoadContext:
 class Dump:
     """Objects as bytes. ``memo`` maps ids of the objects inside to them; they are kept alive so
     that ids stay theirs. ``roots`` maps the id of an array that owns memory to that array and the
-    ids of the arrays that use it.
+    ids of the arrays that use it; ``memory`` are the ids of all owners of memory, also of what is
+    pickled apart.
     """
 
     payload: bytes
@@ -73,10 +74,15 @@ class Dump:
     refers: frozenset[str]
     futures: tuple[Digest, ...]
     codec: str = "pickle"
+    memory: frozenset[int] = frozenset()
+    _digests: tuple[Digest, tuple[Digest, ...]] | None = None
 
     def digests(self) -> tuple[Digest, tuple[Digest, ...]]:
-        """Digests of payload and buffers."""
-        return digest_bytes(self.payload), tuple(digest_bytes(part) for part in self.buffers)
+        """Digests of payload and buffers, computed once."""
+        if self._digests is None:
+            parts = tuple(digest_bytes(part) for part in self.buffers)
+            self._digests = digest_bytes(self.payload), parts
+        return self._digests
 
     def identity(self) -> Digest:
         """Equal for equal content."""
@@ -100,6 +106,7 @@ class StatePickler(cloudpickle.Pickler):
         self.keep_views = keep_views
         self.buffers: list[memoryview] = []
         self.roots: dict[int, tuple[Any, set[int]]] = {}
+        self.memory: set[int] = set()
         self.refers: set[str] = set()
         self.futures: list[Digest] = []
 
@@ -147,6 +154,7 @@ class StatePickler(cloudpickle.Pickler):
         inner.dump(obj)
         self.futures += inner.futures
         self.refers |= inner.refers
+        self.memory |= inner.memory
         parts = [pickle.PickleBuffer(part) for part in inner.buffers]
         return _load_nested, (stream.getvalue(), *parts)
 
@@ -188,6 +196,7 @@ def dump(
         pickler.roots,
         frozenset(pickler.refers),
         tuple(pickler.futures),
+        memory=frozenset(pickler.memory),
     )
 
 

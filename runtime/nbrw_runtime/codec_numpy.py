@@ -25,11 +25,20 @@ def root_of(array: Any) -> Any:
     return array
 
 
+def owner_of(array: Any) -> Any:
+    """The object that owns an array's memory, of whatever kind."""
+    owner = array
+    while (base := getattr(owner, "base", None)) is not None:
+        owner = base
+    return owner.obj if isinstance(owner, memoryview) else owner
+
+
 def reduce_array(pickler: Any, array: Any) -> Any:
     """Note whose memory an array uses; with ``keep_views`` reduce it to a view of that."""
     root = root_of(array)
     _, users = pickler.roots.setdefault(id(root), (root, set()))
     users.add(id(array))
+    pickler.memory.add(id(owner_of(array)))
     if array is root or id(root) not in pickler.keep_views or not _can_view(root, array):
         return NotImplemented
     offset = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]

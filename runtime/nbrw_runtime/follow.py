@@ -85,6 +85,7 @@ class Follower:
         self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
         self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
         self._imports = 0
+        self._unswept = False  # a cell that ran may have changed what nobody has looked at
         self._settled = False  # all that the rest of the cells may use is there
         shifted = len(cells) != len(recipe.cells)
         self._renumber = shifted and not any(names_of(c.source).history for c in cells)
@@ -123,6 +124,7 @@ class Follower:
             if more:
                 raise Again({**self.forced, **more}, next(iter(more.values())))
             if step.action is Action.RESTORE:
+                self._sweep(kernel)
                 self._restored(cell, step)
             elif step.action is Action.SKIP:
                 self.done.append(CellReport(step.cell, "skipped", step.reason))
@@ -131,6 +133,18 @@ class Follower:
             elif not self._run(kernel, cell, step):
                 return
         self._place_files()
+
+    def _sweep(self, kernel: RepeatKernel | None) -> None:
+        """Before a cell counts as unaffected: did cells that ran change what they do not show?"""
+        if kernel is not None and self._unswept:
+            self._unswept = False
+            self._check_late(kernel.ask("sweep_json"))
+
+    def _check_late(self, answer: Mapping[str, Any]) -> None:
+        for name, first in sorted(answer["late"].items()):
+            reason = f"`{name}` changed after cell {first} began, by something that no cell shows"
+            later = {cell.number: reason for cell in self._from(first)}
+            raise Again({**later, **self.forced}, reason)
 
     def _restored(self, cell: Cell, step: Step) -> None:
         known = self.walk.restored(cell)
@@ -290,6 +304,8 @@ class Follower:
     def _learn(self, kernel: RepeatKernel, cell: Cell) -> None:
         """What did the cell change?"""
         answer = kernel.ask("changes_json")
+        self._check_late(answer)
+        self._unswept = answer["unswept"]
         objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
         omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
         files = self.files.changes()

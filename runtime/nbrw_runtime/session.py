@@ -12,6 +12,8 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,13 @@ from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
-from nbrw_runtime.session_file import Session, write_atomically
-from nbrw_runtime.state import StateTracker
+from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
+from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.versions import FILE_PREFIX
+
+_LATE = "it changed by something that no cell shows, such as a callback or a thread"
 
 
 class KernelSession:
@@ -46,7 +50,8 @@ class KernelSession:
         self.shell = shell
         self.failure: str | None = None
         self.notes: list[str] = []
-        roots = [DirectoryStore(root) for root in session.stores]
+        # A blob that a power failure cost shows by its digest, so nothing waits for the disk.
+        roots = [DirectoryStore(root, sync=False) for root in session.stores]
         self.store = StackedStore(roots)
         self.baseline = Baseline(session.author_cwd or session.cwd, session.cwd)
         self.context = SaveContext(shell.user_ns, self.store, roots[0].root)
@@ -56,6 +61,8 @@ class KernelSession:
         self.tracker = StateTracker(shell.user_ns, hidden, self.context, providers)
         self.tracker.baseline()
         self._last = 0
+        self._ran: list[int] = []  # the cells that the tracker's time counts
+        self._late: dict[str, int] = {}
         self._cell: RecipeCell | None = None
         self._source = ""
         self._began = 0.0
@@ -77,6 +84,7 @@ class KernelSession:
         self._source = info.raw_cell or ""
         self._cell = self._find(self._source)
         if self._cell is not None:
+            self._look_back(lambda: self.tracker.before(self._source))
             self._last = self._cell.number
             _mark(self._cell.number, "begin")
         self._began = time.perf_counter()
@@ -113,7 +121,9 @@ class KernelSession:
     def _checkpoint(self, cell: RecipeCell, success: bool, seconds: float) -> None:
         began = time.perf_counter()
         self._prepare_dask()
+        self._ran.append(cell.number)
         changes = self.tracker.changes(self._source)
+        self._note_late(changes.late)
         files, removed, unstored = self._files(cell.number)
         notes = []
         secrets = secret_variables(self.baseline)
@@ -135,8 +145,45 @@ class KernelSession:
             notes=tuple(notes),
             reads=tuple(sorted(names_of(self._source).used)),
         )
-        path = Path(self.session.checkpoints) / f"{cell.number:04d}.json"
+        self._mark_unswept(cell.number)
+        self._write(checkpoint)
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        path = Path(self.session.checkpoints) / f"{checkpoint.cell:04d}.json"
         write_atomically(path, json.dumps(to_json(checkpoint)).encode() + b"\n")
+
+    def _look_back(self, look: Callable[[], Mapping[str, int]]) -> None:
+        """Have the tracker look for what changed behind our back."""
+        try:
+            self._note_late(look())
+        except Exception as error:
+            self.notes.append(f"the state before the next cell could not be looked at: {error!r}")
+
+    def _note_late(self, late: Mapping[str, int]) -> None:
+        """Names that changed since a time, in whichever cell: from the first of these cells on
+        nobody knows what they held. In the audit the checkpoint says so.
+        """
+        for name, since in sorted(late.items()):
+            first = self._ran[since]
+            self._late[name] = min(first, self._late.get(name, first))
+            if self.session.mode != "audit":
+                continue
+            self.notes.append(
+                f"`{name}` changed after cell {first} began, by something that no cell shows"
+            )
+            with contextlib.suppress(NbrwError, OSError):
+                found = self.checkpoint_of(first)
+                if all(omitted.name != name for omitted in found.omitted):
+                    why = Omitted(name, type_name(self.shell.user_ns.get(name)), _LATE)
+                    self._write(replace(found, omitted=(*found.omitted, why)))
+
+    def _mark_unswept(self, number: int) -> None:
+        """Leave word from which cell on checkpoints hold only if a sweep finds nothing."""
+        path = Path(self.session.checkpoints) / UNSWEPT
+        if not self.tracker.unswept:
+            path.unlink(missing_ok=True)
+        elif not path.exists():
+            write_atomically(path, f"{number}\n".encode())
 
     def _prepare_dask(self) -> None:
         if "distributed" in sys.modules:
@@ -247,12 +294,24 @@ class KernelSession:
     def changes(self) -> dict[str, Any]:
         """What the cell that ran last changed, with the identities of what it left."""
         self._prepare_dask()
-        found = self.tracker.changes(self._source, reached_only=True)
+        self._ran.append(self._last)
+        found = self.tracker.changes(self._source, keep=False)
+        self._note_late(found.late)
         return {
+            "late": self._late,
+            "unswept": self.tracker.unswept,
             "objects": [to_json(stored) for stored in found.objects],
             "deleted": list(found.deleted),
             "omitted": [to_json(omitted) for omitted in found.omitted],
         }
+
+    def sweep(self) -> dict[str, Any]:
+        """Look at all names; those that changed behind our back, with the first suspicious cell."""
+        if self.tracker.unswept:
+            self._look_back(self.tracker.sweep)
+            if self.session.mode == "audit":
+                self._mark_unswept(0)
+        return {"late": self._late}
 
     def status(self) -> dict[str, Any]:
         """What went wrong since the start."""
@@ -260,6 +319,8 @@ class KernelSession:
 
     def finish(self) -> dict[str, Any]:
         """The notebook has ended, and the kernel will."""
+        if self.session.mode == "audit":
+            self.sweep()
         end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
@@ -341,6 +402,11 @@ def bring_json(request: str) -> str:
 def changes_json() -> str:
     """See :meth:`KernelSession.changes`."""
     return _answer(current().changes())
+
+
+def sweep_json() -> str:
+    """See :meth:`KernelSession.sweep`."""
+    return _answer(current().sweep())
 
 
 def finish_json() -> str:

@@ -15,6 +15,8 @@ from nbrw_runtime.records import from_json, to_json
 
 SESSION_FORMAT = "nbrw.session"
 SESSION_VERSION = 1
+#: A file beside the checkpoints: the first cell whose checkpoint a sweep may still refute.
+UNSWEPT = "unswept"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Which parts of the namespace a cell left new, changed or deleted: by content, not by mention.
 
-After each cell every name is looked at. Names whose objects share something mutable form a group
-(a co-variable) that is stored as one, so that sharing survives a restore.
+Names whose objects share something mutable form a group (a co-variable) that is stored as one, so
+that sharing survives a restore. After a cell the names are dumped and compared that it may have
+reached: those in its code, in functions it may have called, and all that shares objects or memory
+with them. What no code shows (a callback, a thread, a list that a library keeps) is found by a
+*sweep*, a look at every name. `docs/design.md`, "What a checkpoint looks at".
 """
 
 from __future__ import annotations
 
-import re
-import sys
+import time
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,118 +18,140 @@ from typing import Any
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.local_modules import leads_to_local_module
 from nbrw_runtime.names import names_of, reach
+from nbrw_runtime.sharing import ATOMS, groups, shared_roots
 from nbrw_runtime.state_providers import Provider
+from nbrw_runtime.user_names import UserNames
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
-_ATOMS = (int, float, complex, bool, str, bytes, type(None), types.EllipsisType)
 _SMALL = 1 << 20  # bytes; what is larger is taken for what was stored without another look
-_OUTPUT = re.compile(r"_\d+\Z")
-_OWN = re.compile(r"(_{1,3}|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out|exit|quit|get_ipython|open|display)\Z")
-# Immutable, or one for all: sharing them means nothing.
-_IMMUTABLE_MODULES = ("datetime", "decimal", "fractions", "pathlib", "uuid", "re", "zoneinfo")
+_NAME_SECONDS = 40e-6  # about what a look at a small name takes,
+_BYTE_SECONDS = 1e-9  # and one at a byte
+_FREE_SECONDS = 0.002  # a sweep that takes less is made after every cell,
+_SHARE = 0.02  # one that takes longer when it is this part of the time since the last
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a cell did to the namespace."""
+    """What a cell did to the namespace.
+
+    ``late`` maps names that changed at some time before, which no code showed, to the time of the
+    last look at them, as :attr:`StateTracker.clock` counts.
+    """
 
     objects: tuple[StoredObject, ...] = ()
     deleted: tuple[str, ...] = ()
     omitted: tuple[Omitted, ...] = ()
+    late: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Group:
+    """What is known of names that share; ``memory`` are ids of the memory that they use."""
+
+    identity: Digest
+    size: int
+    memory: frozenset[int]
 
 
 @dataclass
 class StateTracker:
-    """Remembers the namespace as it was after the last cell."""
+    """Remembers the namespace as it was after the last cell.
+
+    ``clock`` counts cells. ``sweep_share`` is the part of the run time that sweeps may take.
+    """
 
     namespace: dict[str, Any]
     hidden: frozenset[str]
     context: SaveContext
     providers: tuple[Provider, ...] = ()
-    _digests: dict[tuple[str, ...], Digest] = field(default_factory=dict)
+    sweep_share: float = _SHARE
+    clock: int = 0
+    _known: dict[tuple[str, ...], _Group] = field(default_factory=dict)
+    _group_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _users: dict[int, set[str]] = field(default_factory=dict)  # memory -> who uses it
     _refers: dict[str, frozenset[str]] = field(default_factory=dict)
+    _ids: dict[str, int] = field(default_factory=dict)
+    _seen: dict[str, int] = field(default_factory=dict)  # name -> time of the last look
     _atoms: dict[str, Any] = field(default_factory=dict)
     _omitted: dict[str, tuple[Any, str]] = field(default_factory=dict)
-    _names: set[str] = field(default_factory=set)
+    _bytes: int = 0
+    _swept: int = 0
+    _swept_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._user_names = UserNames(self.namespace, self.hidden)
 
     def user_names(self) -> list[str]:
         """The names that are the notebook's own, sorted."""
-        return sorted(
-            name
-            for name in list(self.namespace)
-            if isinstance(name, str)
-            and not name.startswith("__")
-            and not (_OWN.match(name) and self._is_own(name))
-            and not (name in self.hidden and not _OUTPUT.match(name) and self._is_own(name))
-        )
+        return sorted(self._user_names.now())
 
-    def _is_own(self, name: str) -> bool:
-        if name in ("open", "display", "exit", "quit", "In", "Out", "get_ipython"):
-            value = self.namespace.get(name)
-            module = getattr(type(value), "__module__", "")
-            own = module.startswith(("IPython", "ipykernel", "builtins", "_io"))
-            return own or (isinstance(value, types.FunctionType) and value.__module__ != "__main__")
-        return True
+    @property
+    def unswept(self) -> bool:
+        """Whether a cell ran since the last look at all names."""
+        return self._swept < self.clock
 
     def baseline(self) -> None:
         """What is there now is not the notebook's doing."""
+        self._user_names.baseline()
         for provider in self.providers:
             found = self._dump_provider(provider)
             if isinstance(found, Dump):
-                self._digests[(provider.name,)] = found.identity()
+                self._learn((provider.name,), found)
 
-    def changes(self, source: str, reached_only: bool = False) -> Changes:
+    def before(self, source: str) -> Mapping[str, int]:
+        """A cell with this code will run: names that have changed behind our back, and since when.
+
+        Only what the cell may reach is looked at, and only if that was not done after the last
+        cell, so that nobody's change is taken for this cell's.
+        """
+        if not self.unswept:
+            return {}
+        names = self._user_names.now()
+        reached = self._reached(names, source)
+        stale = {n for n in (names if reached is None else reached) if self._is_stale(n)}
+        return self._look(stale, keep=False).late if stale else {}
+
+    def changes(self, source: str, keep: bool = True, sweep: bool | None = None) -> Changes:
         """What changed since the last call; ``source`` is the code of the cell that ran.
 
-        Blobs of what changed are put into the store. ``reached_only``: only what the code may have
-        reached is looked at, and nothing is stored. Raises StorageError.
+        ``keep``: blobs of what changed are put into the store. ``sweep``: whether all names are
+        looked at (None: if it is cheap enough). Raises StorageError.
         """
-        names = self.user_names()
-        looked_at = self._may_have_changed(names, source) if reached_only else names
-        dumps, omits = self._dump_names(looked_at)
-        objects = []
-        for group, found in self._groups(dumps, omits):
-            identity = found.identity()
-            for name in group:
-                self._refers[name] = found.refers
-            if self._digests.get(group) != identity:
-                objects.append(self._stored(group, found, identity, not reached_only))
-            for name in group:
-                self._forget(name)
-            self._digests[group] = identity
-        for provider in self.providers:
-            found_state = self._dump_provider(provider)
-            if isinstance(found_state, Dump):
-                identity = found_state.identity()
-                if self._digests.get((provider.name,)) != identity:
-                    stored = self._stored((provider.name,), found_state, identity, not reached_only)
-                    objects.append(stored)
-                    self._digests[(provider.name,)] = identity
-        omitted = self._report_omitted(omits, source)
-        deleted = sorted(self._names - set(names))
-        for name in deleted:
-            self._forget(name)
-            self._atoms.pop(name, None)
-            self._refers.pop(name, None)
-        self._names = set(names)
-        return Changes(tuple(objects), tuple(deleted), omitted)
+        self.clock += 1
+        names = self._user_names.now()
+        reached = self._reached(names, source)
+        if reached is None or sweep or (sweep is None and self._affordable()):
+            found = self._look(names, keep, names if reached is None else reached, source)
+            self._swept, self._swept_at = self.clock, time.monotonic()
+        else:
+            found = self._look(reached, keep, reached, source)
+        deleted = sorted(self._seen.keys() - names)
+        self.removed(deleted)
+        settings = self._settings(keep)
+        return Changes(found.objects + settings, tuple(deleted), found.omitted, found.late)
+
+    def sweep(self) -> Mapping[str, int]:
+        """Look at all names: those that have changed behind our back, and since when."""
+        late = self._look(self._user_names.now() & self._seen.keys(), keep=False).late
+        self._swept, self._swept_at = self.clock, time.monotonic()
+        return late
 
     def restored(self, objects: Iterable[StoredObject]) -> None:
         """These were brought back: they are not changes of the next cell."""
         providers = {provider.name: provider for provider in self.providers}
         for stored in objects:
-            identity = stored.digest
-            for name in stored.names:
-                self._forget(name)
-                if not name.startswith(PREFIX):
-                    self._names.add(name)
-                self._refers[name] = frozenset(stored.refers)
             # What a host makes of a setting is no change of the next cell's either.
             made = self._as_restored(stored, providers)
             if isinstance(made, Dump):
-                identity = made.identity()
-            self._digests[stored.names] = identity
+                self._learn(stored.names, made)
+            else:
+                self._learn_group(stored.names, _Group(stored.digest, stored.size, frozenset()))
+            for name in stored.names:
+                self._refers[name] = frozenset(stored.refers)
+                if not name.startswith(PREFIX):
+                    self._note(name)
 
     def _as_restored(
         self, stored: StoredObject, providers: Mapping[str, Provider]
@@ -140,15 +164,91 @@ class StateTracker:
         """These names were taken away: that is no change of the next cell's either."""
         for name in names:
             self._forget(name)
-            self._names.discard(name)
-            self._atoms.pop(name, None)
-            self._refers.pop(name, None)
+            for table in (self._seen, self._ids, self._atoms, self._refers, self._omitted):
+                table.pop(name, None)
 
-    # ------------------------------------------------------------------------------------------
+    # -- which names are looked at -------------------------------------------------------------
 
-    def _forget(self, name: str) -> None:
-        for group in [g for g in self._digests if name in g]:
-            del self._digests[group]
+    def _reached(self, names: set[str], source: str) -> set[str] | None:
+        """The names that code may have changed, or that are new or bound anew; None: all."""
+        reached = self._reach(source)
+        if reached is None or any(self._is_opaque(name) for name in reached):
+            return None
+        found = {name for name in names if name in reached or self._is_new(name)}
+        todo = list(found)
+        while todo:
+            group = self._group_of.get(todo.pop())
+            if group is None:
+                continue
+            near = set(group).union(*(self._users.get(m, ()) for m in self._known[group].memory))
+            todo += near - found
+            found |= near
+        return found & names
+
+    def _is_opaque(self, name: str) -> bool:
+        """Whether nobody knows what can be reached through a name: it could not be dumped, or it
+        leads into a module that the notebook brought along, which may keep what it was given.
+        """
+        return name in self._omitted or leads_to_local_module(self.namespace.get(name))
+
+    def _is_new(self, name: str) -> bool:
+        return self._ids.get(name) != id(self.namespace[name])
+
+    def _is_stale(self, name: str) -> bool:
+        return self._seen.get(name, self.clock) < self.clock and not self._is_same_atom(name)
+
+    def _is_same_atom(self, name: str) -> bool:
+        return name in self._atoms and self._atoms[name] is self.namespace[name]
+
+    def _affordable(self) -> bool:
+        cost = len(self._seen) * _NAME_SECONDS + self._bytes * _BYTE_SECONDS
+        spent = time.monotonic() - self._swept_at
+        return self.sweep_share > 0 and cost <= _FREE_SECONDS + self.sweep_share * spent
+
+    def _reach(self, source: str) -> set[str] | None:
+        """The names that code may reach, through functions too; None: all."""
+        names = names_of(source)
+        if names.dynamic:
+            return None
+        return reach(names.used, self._refers)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def _look(
+        self, wanted: set[str], keep: bool, reached: set[str] | None = None, source: str = ""
+    ) -> Changes:
+        """Dump these names, learn what is new. What is not ``reached`` changed before: late."""
+        dumps, omits = self._dump_names(sorted(wanted))
+        objects = []
+        late: dict[str, int] = {}
+        for group, found in self._grouped(dumps, omits):
+            identity = found.identity()
+            known = self._known.get(group)
+            for name in group:
+                self._refers[name] = found.refers
+            if known is None or known.identity != identity:
+                late.update(self._unforeseen(group, reached))
+                objects.append(self._stored(group, found, identity, keep))
+            self._learn(group, found)
+        unforeseen = [name for name in omits if name not in self._omitted]
+        late.update(self._unforeseen(unforeseen, reached))
+        omitted = self._report_omitted(omits, wanted, source)
+        for name in wanted:
+            self._note(name)
+        return Changes(tuple(objects), (), omitted, late)
+
+    def _unforeseen(self, group: Iterable[str], reached: set[str] | None) -> dict[str, int]:
+        # If the last look was after the cell before, it was this cell, whatever its code says.
+        before = self.clock if reached is None else self.clock - 1
+        return {
+            name: self._seen[name]
+            for name in group
+            if self._seen.get(name, before) < before and name not in (reached or ())
+        }
+
+    def _note(self, name: str) -> None:
+        self._ids[name] = id(self.namespace.get(name))
+        self._seen[name] = self.clock
 
     def _dump_names(self, names: Iterable[str]) -> tuple[dict[str, Dump | None], dict[str, Omit]]:
         """For each name its dump, None for an atom that is the one it was, or why there is none."""
@@ -156,8 +256,8 @@ class StateTracker:
         omits: dict[str, Omit] = {}
         for name in names:
             value = self.namespace[name]
-            if type(value) in _ATOMS or isinstance(value, types.ModuleType):
-                if (name,) in self._digests and self._atoms.get(name, self) is value:
+            if type(value) in ATOMS or isinstance(value, types.ModuleType):
+                if (name,) in self._known and self._atoms.get(name, self) is value:
                     dumps[name] = None
                     continue
                 self._atoms[name] = value
@@ -170,36 +270,16 @@ class StateTracker:
                 dumps[name] = found
         return dumps, omits
 
-    def _groups(
+    def _grouped(
         self, dumps: Mapping[str, Dump | None], omits: dict[str, Omit]
     ) -> list[tuple[tuple[str, ...], Dump]]:
         """Names that share, each group with one dump. Groups that cannot be dumped are omitted."""
-        leader = {name: name for name in dumps}
-
-        def find(name: str) -> str:
-            while leader[name] != name:
-                leader[name] = name = leader[leader[name]]
-            return name
-
-        owner: dict[int, str] = {}
-        for name, found in dumps.items():
-            if found is None:
-                continue
-            shared = [key for key, obj in found.memo.items() if _is_mutable(obj)]
-            for key in [*shared, *found.roots]:
-                other = owner.setdefault(key, name)
-                if other != name:
-                    leader[find(name)] = find(other)
-        groups: dict[str, list[str]] = {}
-        for name in dumps:
-            groups.setdefault(find(name), []).append(name)
         result = []
-        for members in groups.values():
-            group = tuple(sorted(members))
+        for group in groups(dumps):
             single = dumps[group[0]] if len(group) == 1 else None
             if len(group) == 1 and single is None:
                 continue  # an atom, unchanged
-            if single is not None and not _shared_roots([single]):
+            if single is not None and not shared_roots(single):
                 result.append((group, single))
                 continue
             made = self._dump_group(group)
@@ -216,37 +296,71 @@ class StateTracker:
         first = dump(values, self.context)
         if isinstance(first, Omit):
             return first
-        views = _shared_roots([first])
+        views = shared_roots(first)
         return dump(values, self.context, views) if views else first
+
+    def _settings(self, keep: bool) -> tuple[StoredObject, ...]:
+        objects = []
+        for provider in self.providers:
+            found = self._dump_provider(provider)
+            if isinstance(found, Dump):
+                group = (provider.name,)
+                identity = found.identity()
+                known = self._known.get(group)
+                if known is None or known.identity != identity:
+                    objects.append(self._stored(group, found, identity, keep))
+                    self._learn(group, found)
+        return tuple(objects)
 
     def _dump_provider(self, provider: Provider) -> Dump | Omit | None:
         try:
             value = provider.get()
         except Exception as error:
             return Omit(f"it could not be read: {error}")
-        if value is None and (provider.name,) not in self._digests:
+        if value is None and (provider.name,) not in self._known:
             return None
         return dump({provider.name: value}, self.context)
 
-    def _may_have_changed(self, names: list[str], source: str) -> list[str]:
-        reached = self._reach(source)
-        if reached is None:
-            return names
-        found = {name for name in names if name in reached or name not in self._names}
-        for group in self._digests:
-            if not found.isdisjoint(group):
-                found.update(group)
-        return [name for name in names if name in found]
+    # -- what is known -------------------------------------------------------------------------
+
+    def _learn(self, group: tuple[str, ...], found: Dump) -> None:
+        self._learn_group(group, _Group(found.identity(), found.size, found.memory))
+
+    def _learn_group(self, group: tuple[str, ...], known: _Group) -> None:
+        for name in group:
+            self._forget(name)
+        for name in group:
+            self._group_of[name] = group
+        for memory in known.memory:
+            self._users.setdefault(memory, set()).update(group)
+        self._known[group] = known
+        self._bytes += known.size
+
+    def _forget(self, name: str) -> None:
+        """What was known of a name and of those that shared with it no longer holds."""
+        group = self._group_of.get(name)
+        if group is None:
+            return
+        known = self._known.pop(group)
+        self._bytes -= known.size
+        for member in group:
+            del self._group_of[member]
+        for memory in known.memory:
+            left = self._users[memory].difference(group)
+            if left:
+                self._users[memory] = left
+            else:
+                del self._users[memory]
 
     def _stored(
         self, group: tuple[str, ...], found: Dump, identity: Digest, keep: bool
     ) -> StoredObject:
+        blob, buffers = found.digests()
         if keep:
             store = self.context.store
-            blob = store.put(found.payload)
-            buffers = tuple(store.put(part) for part in found.buffers)
-        else:
-            blob, buffers = found.digests()
+            store.put(found.payload, blob)
+            for part, digest in zip(found.buffers, buffers, strict=True):
+                store.put(part, digest)
         return StoredObject(
             names=group,
             digest=identity,
@@ -259,28 +373,23 @@ class StateTracker:
             futures=tuple(dict.fromkeys(found.futures)),
         )
 
-    def _report_omitted(self, omits: Mapping[str, Omit], source: str) -> tuple[Omitted, ...]:
+    def _report_omitted(
+        self, omits: Mapping[str, Omit], looked_at: set[str], source: str
+    ) -> tuple[Omitted, ...]:
         """Names that are not stored and that this cell made, or may have changed."""
-        reach = self._reach(source)
+        reached = self._reach(source)
         reported = []
         for name, omit in sorted(omits.items()):
             value = self.namespace[name]
             before = self._omitted.get(name)
             same = before is not None and before[0] is value and before[1] == omit.reason
-            if not same or reach is None or name in reach:
+            if not same or reached is None or name in reached:
                 reported.append(Omitted(name, type_name(value), omit.reason))
             self._omitted[name] = (value, omit.reason)
             self._forget(name)
-        for name in set(self._omitted) - set(omits):
+        for name in (self._omitted.keys() & looked_at) - omits.keys():
             del self._omitted[name]
         return tuple(reported)
-
-    def _reach(self, source: str) -> set[str] | None:
-        """The names that code may reach, through functions too; None: all."""
-        names = names_of(source)
-        if names.dynamic:
-            return None
-        return reach(names.used, self._refers)
 
 
 def is_connection(value: Any) -> bool:
@@ -294,35 +403,3 @@ def type_name(value: Any) -> str:
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _shared_roots(dumps: Iterable[Dump]) -> frozenset[int]:
-    users: dict[int, set[int]] = {}
-    for found in dumps:
-        for key, (_, ids) in found.roots.items():
-            users.setdefault(key, set()).update(ids)
-    return frozenset(key for key, ids in users.items() if len(ids) > 1)
-
-
-def _is_mutable(obj: Any) -> bool:
-    """Whether two names that hold this very object would notice that they share it."""
-    kind = type(obj)
-    if kind in _ATOMS or kind in (tuple, frozenset, range, slice, types.CodeType):
-        return False
-    if isinstance(obj, (types.ModuleType, types.BuiltinFunctionType)):
-        return False
-    if isinstance(obj, (type, types.FunctionType)):
-        return not _importable(obj)
-    module = kind.__module__
-    if module in _IMMUTABLE_MODULES:
-        return False
-    if module.startswith(("numpy.dtypes", "pyarrow")) or kind.__name__.endswith("Dtype"):
-        return False
-    if module.startswith("pandas.core.indexes"):
-        return False
-    return not (module == "numpy" and kind.__name__ != "ndarray")
-
-
-def _importable(obj: Any) -> bool:
-    module = sys.modules.get(getattr(obj, "__module__", None) or "")
-    return module is not None and obj.__module__ != "__main__"

@@ -26,11 +26,12 @@ Buffer = bytes | bytearray | memoryview
 class Store(Protocol):
     """Content-addressed blobs.
 
-    ``put`` is idempotent and atomic: a blob is there whole or not at all. ``get`` raises
-    NotFoundError or IntegrityError, never returns wrong bytes.
+    ``put`` is idempotent and atomic: a blob is there whole or not at all. Who has computed the
+    data's digest gives it, so that it is not computed again. ``get`` raises NotFoundError or
+    IntegrityError, never returns wrong bytes.
     """
 
-    def put(self, data: Buffer) -> Digest: ...
+    def put(self, data: Buffer, digest: Digest | None = None) -> Digest: ...
 
     def get(self, digest: Digest) -> bytes: ...
 
@@ -45,9 +46,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
 
-    def put(self, data: Buffer) -> Digest:
+    def put(self, data: Buffer, digest: Digest | None = None) -> Digest:
         """Keep a copy of ``data``; returns its digest."""
-        digest = digest_bytes(data)
+        digest = digest or digest_bytes(data)
         self._blobs[digest] = bytes(data)
         return digest
 
@@ -70,20 +71,22 @@ class MemoryStore:
 class DirectoryStore:
     """A Store of files ``<root>/sha256/<hex>``, the layout of an OCI image's ``blobs``.
 
-    ``path`` gives a verified file to map into memory. Files are read-only once published.
+    ``path`` gives a verified file to map into memory. Files are read-only once published. Without
+    ``sync`` a power failure, not a killed process, may cost a blob; its digest then shows it.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, sync: bool = True) -> None:
         self.root = Path(root)
+        self.sync = sync
         self._verified: dict[Digest, tuple[int, int, int]] = {}
 
     def _path(self, digest: Digest) -> Path:
         return self.root / "sha256" / digest.hex
 
-    def put(self, data: Buffer) -> Digest:
+    def put(self, data: Buffer, digest: Digest | None = None) -> Digest:
         """Write a blob. Raises StorageError when the disk is full or not writable."""
-        digest = digest_bytes(data)
-        self._publish(digest, [data])
+        digest = digest or digest_bytes(data)
+        self._publish(digest, data)
         return digest
 
     def put_file(self, source: str | Path) -> tuple[Digest, int]:
@@ -153,13 +156,14 @@ class DirectoryStore:
         names = sorted(os.listdir(directory)) if directory.is_dir() else []
         return iter(Digest.from_hex(name) for name in names if len(name) == 64)
 
-    def _publish(self, digest: Digest, parts: Iterable[Buffer]) -> None:
-        if digest in self:
-            return
+    def _publish(self, digest: Digest, data: Buffer) -> None:
+        with contextlib.suppress(OSError):
+            # A file of another size is what a power failure left of one that was not synced.
+            if self._path(digest).stat().st_size == memoryview(data).nbytes:
+                return
         with self._temporary() as (target, path):
             with storage_errors(self.root):
-                for part in parts:
-                    _write_all(target, part)
+                _write_all(target, data)
             self._rename(target, path, digest)
 
     @contextlib.contextmanager
@@ -178,7 +182,8 @@ class DirectoryStore:
     def _rename(self, target, path: Path, digest: Digest) -> None:  # type: ignore[no-untyped-def]
         with storage_errors(self.root):
             target.flush()
-            os.fsync(target.fileno())
+            if self.sync:
+                os.fsync(target.fileno())
             os.fchmod(target.fileno(), 0o444)
             path.rename(self._path(digest))
 
@@ -189,9 +194,9 @@ class StackedStore:
     def __init__(self, stores: Iterable[DirectoryStore]) -> None:
         self.stores = tuple(stores)
 
-    def put(self, data: Buffer) -> Digest:
+    def put(self, data: Buffer, digest: Digest | None = None) -> Digest:
         """Write a blob to the first store."""
-        return self.stores[0].put(data)
+        return self.stores[0].put(data, digest)
 
     def put_file(self, source: str | Path) -> tuple[Digest, int]:
         """Copy a file's content into the first store."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+import repeat_harness
 from repeat_harness import Repeat, audit, plain_run
 
 LIST = ["x = [1, 2]", "y = sum(x)", "print(y)", "z = 5"]
@@ -187,6 +188,14 @@ SCENARIOS = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=["swept", "unswept"])
+def swept(request, monkeypatch):
+    """Whether all names are looked at after each cell, as if the state were small, or large."""
+    if request.param == "unswept":
+        monkeypatch.setattr(repeat_harness, "SWEEP_SHARE", 0)
+
+
+@pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_edit_runs_the_cells_that_it_reaches(name, tmp_path):
     """No other cell runs, and all outputs are those of a run from the top."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import repeat_harness
 from repeat_harness import Repeat, audit, plain_run
 
 STATEMENTS = (
@@ -71,32 +73,39 @@ NEW = st.lists(st.sampled_from(STATEMENTS), min_size=2, max_size=2)
 @settings(
     max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-@given(cells, EDITS, NEW, st.booleans(), st.booleans())
+@given(cells, EDITS, NEW, st.booleans(), st.booleans(), st.sampled_from([None, 0]))
 @example(
     ["a = [1]", "a = [1]", "import os\nprint(sorted(os.listdir('.'))[-1:])\nq = _"],
     [("replace", 0)],
     ["open('t.txt', 'w').write('1')"] * 2,
     False,
     False,
+    None,
 )
-@example(["n = 1\nn", "q = _"], [("insert", 0)], ["a = [1]"] * 2, True, False)
-@example(["a = [1]\na = [1]", "a = [1]", "a"], [("replace", 0)], ["a = [1]"] * 2, False, False)
+@example(["n = 1\nn", "q = _"], [("insert", 0)], ["a = [1]"] * 2, True, False, None)
+@example(["a = [1]\na = [1]", "a = [1]", "a"], [("replace", 0)], ["a = [1]"] * 2, False, False, 0)
 @example(
     ["a = [1]\ni = iter(a)", "a.append(2)", "a"],
     [("replace", 2)],
     ["print(next(i))"] * 2,
     False,
     False,
+    None,
 )
 def test_a_repeat_of_an_edited_notebook_gives_what_a_run_of_it_gives(
-    sources, edits, new, whole, other_input
+    sources, edits, new, whole, other_input, sweep_share
 ):
-    """Outputs of all cells and, where ``whole``, the state in the end are equal."""
+    """Outputs of all cells and, where ``whole``, the state in the end are equal; whether all names
+    are looked at after each cell or not.
+    """
     files, changed = {"in.txt": "1"}, {"in.txt": "2" if other_input else "1"}
     after = edited(sources, edits, new[: len(edits)])
     if whole:
         after.append(ALL)
-    with tempfile.TemporaryDirectory() as directory:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        mock.patch.object(repeat_harness, "SWEEP_SHARE", sweep_share),
+    ):
         place = Path(directory)
         recipe, store = audit(place / "audit", sources, files)
         repeat = Repeat(place / "repeat", recipe, store, after, files=changed)

@@ -18,11 +18,11 @@ CODE = digest_bytes(b"code")
 class Notebook:
     """A namespace, and the checkpoints of the cells that ran in it."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         self.namespace = {"__name__": "__main__", "In": [], "_i1": "x"}
         self.store = MemoryStore()
         context = SaveContext(self.namespace, self.store)
-        self.tracker = StateTracker(self.namespace, frozenset({"In"}), context)
+        self.tracker = StateTracker(self.namespace, frozenset({"In"}), context, **settings)
         self.checkpoints = []
 
     def cell(self, source):
@@ -47,10 +47,16 @@ class Notebook:
         return namespace
 
 
+@pytest.fixture(params=["sweeps", "no sweeps"])
+def notebook(request):
+    """An empty notebook; its state is so small that it is swept after each cell, or it is not."""
+    return Notebook() if request.param == "sweeps" else Notebook(sweep_share=0)
+
+
 @pytest.fixture
-def notebook():
-    """An empty notebook."""
-    return Notebook()
+def unswept():
+    """An empty notebook in which no sweep is cheap enough."""
+    return Notebook(sweep_share=0)
 
 
 def names(changes):
@@ -175,7 +181,12 @@ STEPS = st.lists(
 @given(STEPS)
 def test_the_restored_state_is_the_state_whatever_the_cells_did(steps):
     """For random cells: equal values, and names that were one object still are."""
-    notebook = Notebook()
+    for settings in ({}, {"sweep_share": 0}):
+        check_restored(steps, Notebook(**settings))
+
+
+def check_restored(steps, notebook):
+    """Run the steps as cells, and compare with the restored namespace."""
     for step in steps:
         try:
             exec(step, dict(notebook.namespace))
@@ -199,3 +210,81 @@ def test_large_arrays_that_did_not_change_are_not_stored_again(notebook):
     assert names(notebook.cell("y = x.sum()")) == [("y",)]
     assert names(notebook.cell("x[5] = 1")) == [("x",)]
     assert np.array_equal(notebook.restored()["x"], notebook.namespace["x"])
+
+
+def test_a_frame_that_shares_memory_with_a_changed_array_is_stored_again(notebook):
+    """Though they are pickled apart, and the cell names the array only."""
+    notebook.cell("import numpy as np, pandas as pd\nx = np.zeros((4, 2))")
+    notebook.cell("df = pd.DataFrame(x, copy=False)")
+    changed = names(notebook.cell("x[0, 0] = 7"))
+    shared = notebook.namespace["df"].iloc[0, 0] == 7  # newer releases of pandas may copy
+    assert ("df",) in changed or not shared
+    assert notebook.restored()["df"].iloc[0, 0] == notebook.namespace["df"].iloc[0, 0]
+
+
+def test_only_what_a_cell_may_have_reached_is_looked_at(unswept, monkeypatch):
+    """The cost does not grow with the namespace."""
+    for number in range(50):
+        unswept.cell(f"x{number} = [{number}]")
+    looked_at = []
+    dump = unswept.tracker._dump_names
+    monkeypatch.setattr(
+        unswept.tracker, "_dump_names", lambda names: looked_at.extend(names) or dump(names)
+    )
+    unswept.cell("y = x7 + [1]")
+    assert looked_at == ["x7", "y"]
+
+
+def change_unseen(notebook):
+    """Change ``a`` as a thread would: no cell shows it."""
+    notebook.namespace["a"].append(9)
+
+
+def test_a_sweep_finds_what_changed_unseen_and_since_when(unswept):
+    """It cannot say which cell it was, only which was the last to leave it as it was."""
+    unswept.cell("a = [1]")
+    unswept.cell("b = 2")
+    change_unseen(unswept)
+    unswept.cell("c = 3")
+    assert unswept.tracker.unswept
+    assert unswept.tracker.sweep() == {"a": 1}
+    assert unswept.tracker.sweep() == {}
+    assert not unswept.tracker.unswept
+
+
+def test_a_cell_is_not_blamed_for_what_changed_before_it(unswept):
+    """What it may reach is looked at before it runs."""
+    unswept.cell("a = [1]")
+    unswept.cell("b = 2")
+    change_unseen(unswept)
+    assert unswept.tracker.before("a.append(5)") == {"a": 1}
+    assert unswept.tracker.before("a.append(5)") == {}
+
+
+def test_a_change_right_after_a_sweep_is_the_cells_own(notebook):
+    """With a look at all names after each cell nothing is late."""
+    notebook.tracker.sweep_share = 1
+    notebook.cell("a = [1]")
+    change_unseen(notebook)
+    changes = notebook.cell("b = 2")
+    assert names(changes) == [("a",), ("b",)]
+    assert changes.late == {}
+
+
+def test_what_a_brought_module_may_hold_is_looked_at(unswept, tmp_path, monkeypatch):
+    """A cell that calls into a module of the notebook's directory may change anything."""
+    (tmp_path / "keeper_module.py").write_text("kept = []\ndef add(n):\n    kept[0].append(n)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    unswept.cell("import keeper_module\na = [1]\nkeeper_module.kept.append(a)")
+    unswept.cell("b = 2")
+    assert names(unswept.cell("keeper_module.add(5)")) == [("a",)]
+
+
+@pytest.mark.parametrize("name", ["display", "open", "exit", "In"])
+def test_a_name_of_the_shell_is_the_notebooks_once_it_is_bound(name):
+    """Also to a value of a built-in type."""
+    notebook = Notebook()
+    notebook.namespace.update({"display": print, "open": open, "exit": exit})
+    notebook.tracker.baseline()
+    assert names(notebook.cell("x = 1")) == [("x",)]
+    assert names(notebook.cell(f"{name} = [5]")) == [(name,)]
