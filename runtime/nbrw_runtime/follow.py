@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.compare import differences
 from nbrw_runtime.digest import Digest, digest_file
-from nbrw_runtime.errors import CellError, IntegrityError, NbrwError
+from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError
 from nbrw_runtime.execute import RepeatKernel, started
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.names import names_of
@@ -30,6 +30,7 @@ from nbrw_runtime.walk import Action, Audit, Step, Walk
 from nbrw_runtime.workdir import WorkDirectory
 
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
+_BLOB = re.compile(r"blob (sha256:[0-9a-f]{64})")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Watch = Callable[[str], None]
@@ -85,6 +86,7 @@ class Follower:
         self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
         self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
         self._imports = 0
+        self._unchecked = False  # the kernel still checks what it was given
         self._unswept = False  # a cell that ran may have changed what nobody has looked at
         self._settled = False  # all that the rest of the cells may use is there
         shifted = len(cells) != len(recipe.cells)
@@ -146,11 +148,39 @@ class Follower:
             later = {cell.number: reason for cell in self._from(first)}
             raise Again({**later, **self.forced}, reason)
 
+    def _check(self, kernel: RepeatKernel) -> None:
+        """Before what a cell did counts: was what it worked with what the author stored?"""
+        if self._unchecked:
+            self._unchecked = False
+            for failed in kernel.ask("checked_json")["failed"]:
+                self._not_brought(failed)
+
+    @contextlib.contextmanager
+    def _blobs(self) -> Iterator[None]:
+        """Within the block a blob that cannot be read has the cells run that made it."""
+        try:
+            yield
+        except (IntegrityError, NotFoundError) as error:
+            self._remake(str(error))
+            raise
+
+    def _remake(self, text: str) -> None:
+        """Run the restored cells again whose blob this text complains of. Raises Again."""
+        for found in _BLOB.findall(text):
+            makers = self.walk.makers_of(Digest(found))
+            self._again(makers, f"a blob of cell {makers[0]} is lost: {text}" if makers else "")
+
+    def _again(self, makers: Iterable[int], reason: str) -> None:
+        fresh = {number: reason for number in makers if number not in self.forced}
+        if fresh:
+            raise Again({**self.forced, **fresh}, reason)
+
     def _restored(self, cell: Cell, step: Step) -> None:
         known = self.walk.restored(cell)
         self._unplaced.append(known.cell)
         raw = self.raw[cell.number - 1]
-        raw["outputs"] = self._author_outputs(step)
+        with self._blobs():
+            raw["outputs"] = self._author_outputs(step)
         raw["execution_count"] = cell.number
         self.done.append(
             CellReport(
@@ -172,11 +202,12 @@ class Follower:
                 last.update({stored.path: stored for stored in checkpoint.files})
         if not last:
             return
-        unplaced = self.work.restore_files(
-            [stored for stored in last.values() if stored is not None],
-            [path for path, stored in last.items() if stored is None],
-            self.store.path,
-        )
+        with self._blobs():
+            unplaced = self.work.restore_files(
+                [stored for stored in last.values() if stored is not None],
+                [path for path, stored in last.items() if stored is None],
+                self.store.path,
+            )
         for path in unplaced:
             self.notes.append(
                 f"{path}, which a restored cell wrote, lies outside the work directory"
@@ -188,6 +219,15 @@ class Follower:
         if checkpoint is None or checkpoint.outputs is None:
             return []
         return list(json.loads(self.store.get(checkpoint.outputs)))
+
+    def _outputs_to_compare(self, cell: Cell, step: Step) -> list[dict[str, Any]] | None:
+        if self.recipe.checkpoint(step.audited) is None:
+            return None
+        try:
+            return self._author_outputs(step)
+        except (IntegrityError, NotFoundError) as error:
+            self.notes.append(f"cell {cell.number} cannot be compared with the author's: {error}")
+            return None
 
     # -- a cell that runs ----------------------------------------------------------------------
 
@@ -221,6 +261,7 @@ class Follower:
         self.notes += answer["notes"]
         for failed in answer["failed"]:
             self._not_brought(failed)
+        self._unchecked = answer["pending"]
         for name in drop:
             del self._live[name]
         self._live.update({name: now.names[name] for name in coming})
@@ -245,10 +286,8 @@ class Follower:
         names = ", ".join(failed["names"])
         text = f"what cell {failed['cell']} left ({names}) could not be brought back: "
         reason = text + failed["reason"]
-        if failed.get("integrity"):
-            raise BlobError(reason)
-        makers = {self.walk.now.makers[name] for name in failed["names"]}
-        raise Again({**self.forced, **dict.fromkeys(makers, reason)}, reason)
+        self._again(sorted({self.walk.now.makers[name] for name in failed["names"]}), reason)
+        raise BlobError(reason)
 
     def _count(self, cell: Cell, step: Step) -> int:
         """The execution count. Names such as ``_5`` are part of the state: they must not collide
@@ -267,14 +306,16 @@ class Follower:
         self.watch(f"cell {cell.number}/{len(self.cells)}  {step.reason}")
         began = time.monotonic()
         outputs = kernel.run(cell.number, cell.source, self.timeout)
+        self._check(kernel)
         seconds = round(time.monotonic() - began, 3)
         raw = self.raw[cell.number - 1]
         raw["outputs"] = outputs.outputs
         raw["execution_count"] = cell.number
         checkpoint = self.recipe.checkpoint(step.audited)
         compared, found, files = "not compared", [], []
-        if checkpoint is not None:
-            found = differences(self._author_outputs(step), outputs.outputs)
+        author = self._outputs_to_compare(cell, step)
+        if author is not None:
+            found = differences(author, outputs.outputs)
             files = self._files_that_differ(step)
             compared = "different" if found or files else "equal"
         report = CellReport(
@@ -292,6 +333,7 @@ class Follower:
         allowed = self.allow_errors or "raises-exception" in cell.tags or expected
         if error is not None and not allowed:
             text = f"{error['ename']}: {_ANSI.sub('', error['evalue'])}"
+            self._remake(text)
             self._fail(cell.number, f"cell {cell.number} failed: {text}{self._hint(text)}", report)
             return False
         self.done.append(report)

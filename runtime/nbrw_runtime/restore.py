@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.codec import LoadContext, load
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import IntegrityError, NotFoundError
 from nbrw_runtime.state_providers import Provider
+from nbrw_runtime.verification import LARGE, Verification
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
 
@@ -42,8 +44,12 @@ def restore(
     namespace: dict[str, Any],
     context: LoadContext,
     providers: Mapping[str, Provider],
+    checks: Verification | None = None,
 ) -> Restored:
-    """Load what these cells left, in order, into the namespace; nothing raises but interrupts."""
+    """Load what these cells left, in order, into the namespace; nothing raises but interrupts.
+
+    With ``checks`` large buffers are checked there, while the names are in use.
+    """
     ordered = sorted(checkpoints, key=lambda found: found.cell)
     live = surviving(ordered)
     result = Restored()
@@ -57,7 +63,7 @@ def restore(
             names = [n for n in stored.names if live.get(n) == (checkpoint.cell, stored)]
             if names:
                 wanted.append((checkpoint.cell, stored, names))
-    _bring(wanted, namespace, context, providers, result)
+    _bring(wanted, namespace, context, providers, result, checks)
     return result
 
 
@@ -66,8 +72,9 @@ def bring(
     namespace: dict[str, Any],
     context: LoadContext,
     providers: Mapping[str, Provider],
+    checks: Verification | None = None,
 ) -> Restored:
-    """Load these names from these checkpoints; nothing raises but interrupts."""
+    """Load these names from these checkpoints, as :func:`restore` does."""
     result = Restored()
     found = []
     for checkpoint, names in wanted:
@@ -77,7 +84,7 @@ def bring(
             chosen = [name for name in stored.names if name in some]
             if chosen:
                 found.append((checkpoint.cell, stored, chosen))
-    _bring(found, namespace, context, providers, result)
+    _bring(found, namespace, context, providers, result, checks)
     return result
 
 
@@ -87,10 +94,14 @@ def _bring(
     context: LoadContext,
     providers: Mapping[str, Provider],
     result: Restored,
+    checks: Verification | None,
 ) -> None:
     for cell, stored, names in sorted(wanted, key=lambda item: (item[0], _connects_not(item[1]))):
         try:
-            values = _load(stored, context)
+            later = _large(stored, context) if checks is not None else ()
+            values = _load(stored, context, later)
+            if checks is not None and later:
+                checks.begin(cell, names, context.store, later)
         except Exception as error:
             if names[0].startswith(PREFIX):
                 result.notes.append(f"{names[0]} could not be set: {error}")
@@ -118,12 +129,18 @@ def _connects_not(stored: StoredObject) -> bool:
     return not any(is_connection_type(kind) for kind in stored.types)
 
 
-def _load(stored: StoredObject, context: LoadContext) -> Any:
+def _large(stored: StoredObject, context: LoadContext) -> tuple[Digest, ...]:
+    """The buffers that are large enough to be checked while they are used."""
+    size = getattr(context.store, "size", None)
+    return tuple(d for d in dict.fromkeys(stored.buffers) if size and size(d) >= LARGE)
+
+
+def _load(stored: StoredObject, context: LoadContext, later: Collection[Digest] = ()) -> Any:
     payload = context.store.get(stored.blob)
     mapped = getattr(context.store, "map", None)
     # Arrays must be writable: private maps, or copies.
     buffers = [
-        mapped(digest) if mapped else bytearray(context.store.get(digest))
+        mapped(digest, digest not in later) if mapped else bytearray(context.store.get(digest))
         for digest in stored.buffers
     ]
     return load(payload, buffers, stored.codec, context)

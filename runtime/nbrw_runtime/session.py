@@ -37,6 +37,7 @@ from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.store import DirectoryStore, StackedStore
+from nbrw_runtime.verification import Verification
 from nbrw_runtime.versions import FILE_PREFIX
 
 _LATE = "it changed by something that no cell shows, such as a callback or a thread"
@@ -63,6 +64,7 @@ class KernelSession:
         self._last = 0
         self._ran: list[int] = []  # the cells that the tracker's time counts
         self._late: dict[str, int] = {}
+        self._checks = Verification()
         self._cell: RecipeCell | None = None
         self._source = ""
         self._began = 0.0
@@ -281,7 +283,7 @@ class KernelSession:
                     importlib.import_module(module)
         context = LoadContext(namespace, self.store, self.session.mode == "repeat")
         checkpoints = [(self.checkpoint_of(int(cell)), names) for cell, names in wanted.items()]
-        result = restoring.bring(checkpoints, namespace, context, self.providers)
+        result = restoring.bring(checkpoints, namespace, context, self.providers, self._checks)
         self._prepare_dask()
         self.tracker.restored(result.objects)
         self.shell.execution_count = count
@@ -289,7 +291,12 @@ class KernelSession:
         for name in (name for names in wanted.values() for name in names):
             if isinstance(outputs, dict) and name[:1] == "_" and name[1:].isdigit():
                 outputs[int(name[1:])] = namespace.get(name)
-        return {"failed": result.failed, "notes": result.notes}
+        pending = self._checks.pending
+        return {"failed": result.failed, "notes": result.notes, "pending": pending}
+
+    def checked(self) -> dict[str, Any]:
+        """Wait for the checks of what was brought; ``failed`` as in :meth:`bring`."""
+        return {"failed": self._checks.failures()}
 
     def changes(self) -> dict[str, Any]:
         """What the cell that ran last changed, with the identities of what it left."""
@@ -402,6 +409,11 @@ def bring_json(request: str) -> str:
 def changes_json() -> str:
     """See :meth:`KernelSession.changes`."""
     return _answer(current().changes())
+
+
+def checked_json() -> str:
+    """See :meth:`KernelSession.checked`."""
+    return _answer(current().checked())
 
 
 def sweep_json() -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState
-from nbrw_runtime.digest import digest_json
+from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.effects import hidden_effect
 from nbrw_runtime.names import GENERATOR_WORDS, Names, names_of
 from nbrw_runtime.notebook import Cell
@@ -217,6 +217,11 @@ class Walk:
         names = changes.names | set(self._names[cell.number].bound)
         self._taint(cell, names, list(changes.omitted))
         self.now.assume(cell.number, sorted(names), changes.files)
+
+    def makers_of(self, blob: Digest) -> list[int]:
+        """The restored cells whose checkpoints have this blob."""
+        found = ((number, self._matched[number]) for number in self._restored)
+        return [number for number, known in found if known and blob in known.checkpoint.blobs]
 
     def needed(self, cell: Cell) -> set[str]:
         """The names that must be there, in their present version, before the cell can run."""

@@ -121,6 +121,7 @@ class WorkDirectory:
 
     def _restore(self, stored: StoredFile, place: Path, blob: Callable[[Digest], Path]) -> None:
         name = str(place.relative_to(self.root))
+        source = None if stored.link else blob(stored.digest)
         if os.path.lexists(place) and not stored.link:
             if place.is_file() and digest_file(place)[0] == stored.digest:
                 return
@@ -131,13 +132,13 @@ class WorkDirectory:
                 )
             place.unlink()
         place.parent.mkdir(parents=True, exist_ok=True)
-        if stored.link:
+        if source is None:
             with contextlib.suppress(FileExistsError):
                 place.symlink_to(stored.link)
             return
         temporary = place.with_name(f".{place.name}.nbrw-new")
         try:
-            shutil.copyfile(blob(stored.digest), temporary)
+            shutil.copyfile(source, temporary)
             temporary.chmod(stored.mode | 0o200)
             temporary.rename(place)
         except OSError as error:

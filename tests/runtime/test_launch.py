@@ -152,7 +152,8 @@ def test_a_cell_run_again_tells_what_it_left(start, tmp_path):
         author.run(source)
     later = start(session(tmp_path, sources, "repeat"), tmp_path / "work")
     request = {"wanted": {"1": ["x", "random"]}, "drop": [], "sources": [], "count": 2}
-    assert later.ask("bring_json", json.dumps(request)) == {"failed": [], "notes": []}
+    answer = later.ask("bring_json", json.dumps(request))
+    assert answer == {"failed": [], "notes": [], "pending": False}
     _, reply = later.run(sources[1])
     assert reply["execution_count"] == 2
     found = later.ask("changes_json")
