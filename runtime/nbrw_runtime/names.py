@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Names:
     history: bool = False
 
 
+@functools.lru_cache(maxsize=4096)
 def names_of(source: str) -> Names:
     """The names that a cell with this source may use.
 

@@ -17,6 +17,7 @@ The rules:
 from __future__ import annotations
 
 import enum
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -127,10 +128,11 @@ def _known(cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Da
         if not reached.isdisjoint(GENERATOR_WORDS):
             others |= GENERATORS
         conditions = {name: then.names.get(name) for name in sorted(others)}
-    types = dict(then.types)
+    left: dict[str, str] = {}
     for _, _, stored in changes.objects:
         if stored is not None:
-            types.update(zip(stored.names, stored.types, strict=False))
+            left.update(zip(stored.names, stored.types, strict=False))
+    types = ChainMap(left, then.types)
     return Known(
         cell.number,
         checkpoint,
