@@ -10,7 +10,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-from nbrw_runtime.names import FRAME_READERS, words_of
+from nbrw_runtime.names import FRAME_READERS, definition, words_of
 
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
@@ -27,12 +27,14 @@ def reduce(pickler: Any, obj: Any) -> Any:
         # A new string: whether two names are one object would show in the pickle.
         return import_module, ("".join(list(obj.__name__)),)
     if isinstance(obj, type) and obj.__module__ == "__main__":
+        pickler.refers.add(definition(obj.__qualname__.partition(".")[0]))
         _name_class(obj)
     return None
 
 
 def _reduce_function(pickler: Any, function: types.FunctionType) -> Any:
     pickler.refers.update(global_names(function.__code__))
+    pickler.refers.add(definition(function.__qualname__.partition(".")[0]))
     code, _, _, _, closure = pickler._function_getnewargs(function)
     state, slots = cloudpickle._function_getstate(function)
     # The globals are those of the namespace it is restored into, whatever they are then.

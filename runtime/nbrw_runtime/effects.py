@@ -1,13 +1,18 @@
 """Effects of a cell that neither names nor files show: magics, and changes to loaded modules. Pure.
 
-Such a cell cannot be restored. It is run again whenever something after it must run.
+Such a cell cannot be restored. It is run again whenever something after it must run. What a
+function does counts where it may be called, not where it is defined.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nbrw_runtime.effect_rules import assignment_matters, call_matters
 
 _MAGIC = re.compile(r"^\s*(?:\w[\w, ]*=\s*)?%{1,2}(\w+)(.*)$", re.MULTILINE)
 # These measure, show, or do what every kernel of ours does anyway.
@@ -21,56 +26,160 @@ _HARMLESS_MAGICS = frozenset(
 )  # fmt: skip
 # Types of names that stand for what libraries made.
 _LOADED = frozenset({"module", "type", "function", "builtin_function_or_method"})
-# State of libraries that is stored and restored (`state_providers.py`).
-_COVERED = (
-    "dask.config", "decimal", "locale", "logging", "matplotlib", "mpl", "np.random",
-    "numpy.random", "os.environ", "pandas.options", "pd.options", "plt.rcParams", "random",
-    "sys.path", "warnings.filters",
-)  # fmt: skip
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def hidden_effect(source: str, types: Mapping[str, str], changed: frozenset[str]) -> str:
-    """Why the effect of a cell cannot be restored, as a phrase; empty if it can.
+@dataclass(frozen=True)
+class Effect:
+    """Something that code does to ``path``, as it is written: ``assign`` or ``call``.
 
-    ``types`` are the types of names before and after the cell, ``changed`` the names whose content
-    it changed.
+    ``discarded``: nobody takes the result of the call; ``shown``: the notebook may show it.
     """
+
+    path: str
+    kind: str
+    discarded: bool = False
+    shown: bool = False
+
+
+@dataclass(frozen=True)
+class SourceEffects:
+    """What a cell's code may do: at once, and in the functions (or classes) it defines.
+
+    ``imports`` maps names to the modules, or what is in them, that they stand for.
+    """
+
+    magic: str = ""
+    own: tuple[Effect, ...] = ()
+    functions: Mapping[str, tuple[Effect, ...]] = field(default_factory=dict)
+    imports: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+
+
+@functools.lru_cache(maxsize=4096)
+def effects_of(source: str) -> SourceEffects:
+    """What a cell with this source may do."""
+    magic = ""
     for name, rest in _MAGIC.findall(source):
         inline = name == "matplotlib" and rest.strip() in ("", "inline")
         if name not in _HARMLESS_MAGICS and not inline:
-            return f"%{name} is not restored"
+            magic = magic or f"%{name} is not restored"
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
+        return SourceEffects(magic)
+    imports: dict[str, str] = {}
     for node in ast.walk(tree):
-        for place in _assigned(node):
-            root = place.partition(".")[0]
-            if any(place == c or place.startswith(c + ".") for c in _COVERED):
-                continue
-            if types.get(root) in _LOADED and root not in changed:
-                return f"it changes {place}"
+        imports.update(_imports(node))
+    functions: dict[str, tuple[Effect, ...]] = {}
+    last = tree.body[-1] if tree.body else None
+    own = list(_effects(tree, functions, last if isinstance(last, ast.Expr) else None))
+    return SourceEffects(magic, tuple(own), functions, imports, tuple(_modules(tree)))
+
+
+def hidden_effect(
+    source: str,
+    types: Mapping[str, str],
+    changed: frozenset[str],
+    imported: Mapping[str, str] | None = None,
+    called: Iterable[Effect] = (),
+) -> str:
+    """Why the effect of a cell cannot be restored, as a phrase; empty if it can.
+
+    ``types`` are the types of names before and after the cell, ``changed`` the names whose content
+    it changed, ``imported`` what names were imported as, by this cell or before it, and ``called``
+    the effects of functions that it may call.
+    """
+    found = effects_of(source)
+    if found.magic:
+        return found.magic
+    imports = {**(imported or {}), **found.imports}
+    shown = any(name[:1] == "_" and name[1:].isdigit() for name in changed)
+    for effect in (*found.own, *called):
+        root, dot, rest = effect.path.partition(".")
+        if root in imports:
+            path = imports[root] + dot + rest
+        elif types.get(root) in _LOADED and root not in changed:
+            if effect.kind == "call" and types[root] != "module":
+                continue  # what a function of the notebook does is known from its code
+            path = effect.path
+        else:
+            continue
+        if effect.kind == "assign":
+            if dot and assignment_matters(path):
+                return f"it changes {effect.path.removesuffix('.*')}"
+        elif call_matters(path, effect.discarded and not (effect.shown and shown)):
+            return f"it calls {effect.path}, whose effect is not restored"
     return ""
 
 
 def imported_modules(source: str) -> list[str]:
     """Modules that a cell imports outside of functions, as far as it is plain Python."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+    return list(effects_of(source).modules)
+
+
+def _modules(tree: ast.AST) -> Iterator[str]:
     found: list[str] = []
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop(0)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
             continue
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.append(node.module)
         todo.extend(ast.iter_child_nodes(node))
-    return list(dict.fromkeys(found))
+    return iter(dict.fromkeys(found))
+
+
+def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            name = alias.name
+            yield (alias.asname, name) if alias.asname else (name.partition(".")[0],) * 2
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _effects(
+    node: ast.AST,
+    functions: dict[str, tuple[Effect, ...]] | None,
+    last: ast.AST | None = None,
+    scoped: frozenset[ast.AST] = frozenset(),
+) -> Iterator[Effect]:
+    """Effects of code as it is run; those of functions that it defines go into ``functions``."""
+    for child in ast.iter_child_nodes(node):
+        if functions is not None and isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
+            for decorator in child.decorator_list:
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                yield from _called(called, False, False)
+                yield from _effects(decorator, None)
+            methods: dict[str, tuple[Effect, ...]] = {}
+            if isinstance(child, ast.ClassDef):
+                yield from _effects(child, methods)
+                inside = [effect for effects in methods.values() for effect in effects]
+            else:
+                inside = list(_effects(child, None))
+            functions[child.name] = (*functions.get(child.name, ()), *inside)
+            continue
+        within = scoped
+        if isinstance(child, (ast.With, ast.AsyncWith)):
+            # What a context sets it puts back.
+            within = scoped | {item.context_expr for item in child.items}
+        yield from (Effect(place, "assign") for place in _assigned(child))
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
+            yield from _called(child.value.func, True, child is last)
+        elif isinstance(child, ast.Call) and child not in scoped:
+            yield from _called(child.func, False, False)
+        yield from _effects(child, functions, last, within)
+
+
+def _called(function: ast.expr, discarded: bool, shown: bool) -> Iterator[Effect]:
+    path = _dotted(function)
+    if path:
+        yield Effect(path, "call", discarded, shown)
 
 
 def _assigned(node: ast.AST) -> list[str]:
@@ -81,27 +190,37 @@ def _assigned(node: ast.AST) -> list[str]:
     elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
         targets = [node.target]
     elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("setattr", "delattr"):
-        return [place for place in [_dotted(node.args[0])] if place] if node.args else []
+        place = _dotted(node.args[0]) if node.args else ""
+        attribute = node.args[1] if len(node.args) > 1 else None
+        name = str(attribute.value) if isinstance(attribute, ast.Constant) else "*"
+        return [f"{place}.{name}"] if place else []
     flat: list[ast.expr] = []
     for target in targets:
         flat += target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
-    places = [_dotted(t) for t in flat if isinstance(t, (ast.Attribute, ast.Subscript))]
+    places = []
+    for target in flat:
+        if isinstance(target, ast.Attribute):
+            places.append(_dotted(target))
+        elif isinstance(target, ast.Subscript):
+            places.append(_dotted(target.value) and f"{_dotted(target.value)}.*")
     return [place for place in places if place]
 
 
 def _dotted(node: ast.expr) -> str:
-    """``a.b`` of ``a.b`` and of ``a.b[...]``; empty if the root is not a name."""
+    """``a.b``, ``a.b().c``; of ``a.b[...].c`` it is ``a.b.c``; empty if the root is not a name."""
     parts: list[str] = []
     current: ast.expr = node
+    call = ""
     while True:
         if isinstance(current, ast.Attribute):
-            parts.append(current.attr)
-            current = current.value
+            parts.append(current.attr + call)
+            call, current = "", current.value
         elif isinstance(current, ast.Subscript):
-            parts.clear()
             current = current.value
+        elif isinstance(current, ast.Call):
+            call, current = "()", current.func
         elif isinstance(current, ast.Name):
-            parts.append(current.id)
+            parts.append(current.id + call)
             return ".".join(reversed(parts))
         else:
             return ""

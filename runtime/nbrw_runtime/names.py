@@ -33,6 +33,15 @@ _TELLING = FILE_QUESTIONS | GENERATOR_WORDS
 _OUTPUTS = re.compile(r"(_{1,3}|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out)\Z")
 
 
+#: Names that begin so stand for state outside the namespace (`state_providers.py`).
+PREFIX = "<nbrw:"
+
+
+def definition(name: str) -> str:
+    """What functions and classes of this name refer to, whatever they are bound to."""
+    return f"{PREFIX}def {name}>"
+
+
 @dataclass(frozen=True)
 class Names:
     """``used`` are identifiers that may be read or written; ``dynamic``: it may be any name.

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.names import FILE_QUESTIONS, Names, reach
+from nbrw_runtime.names import FILE_QUESTIONS, PREFIX, Names, reach
 
-#: Names that begin so stand for state outside the namespace (`state_providers.py`).
-PREFIX = "<nbrw:"
+__all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
+
 #: Omitted names that begin so stand for a file that could not be stored.
 FILE_PREFIX = "file:"
 #: Generators: drawing from one changes it, so only who changed it depends on it.

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import enum
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import Digest, digest_json
-from nbrw_runtime.effects import hidden_effect
-from nbrw_runtime.names import GENERATOR_WORDS, Names, names_of
+from nbrw_runtime.effects import Effect, effects_of, hidden_effect
+from nbrw_runtime.names import GENERATOR_WORDS, Names, definition, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.versions import (
@@ -94,6 +94,7 @@ class Audit:
             for number in data.cells:
                 used.setdefault(number, []).append(data)
         then = Versions(recipe.dependencies.data)
+        code = _Code()
         for cell in recipe.cells:
             same = Cell(cell.number, cell.id, cell.source, cell.digest, cell.tags)
             if not same.runs:
@@ -101,7 +102,8 @@ class Audit:
             checkpoint = recipe.checkpoint(cell.number)
             if checkpoint is None:
                 break  # what it did is not known, and so is all after it
-            known = _known(same, checkpoint, then, used.get(cell.number, ()))
+            code.add(cell.source)
+            known = _known(same, checkpoint, then, used.get(cell.number, ()), code)
             if elsewhere and not known.hidden:
                 outside = [f.path for f in checkpoint.files if not f.path.startswith(inside)]
                 if outside:
@@ -113,7 +115,30 @@ class Audit:
             then.apply(cell.number, known.changes, known.token, cell.number)
 
 
-def _known(cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Data]) -> Known:
+class _Code:
+    """What the code of the cells so far says of imports and of the effects of functions."""
+
+    def __init__(self) -> None:
+        self.imported: dict[str, str] = {}
+        self.functions: dict[str, tuple[Effect, ...]] = {}
+
+    def add(self, source: str) -> None:
+        found = effects_of(source)
+        self.imported.update(found.imports)
+        self.functions.update({definition(n): effects for n, effects in found.functions.items()})
+
+    def called(self, names: Names, then: Versions) -> Iterator[Effect]:
+        """The effects of all functions that code may call which mentions these names."""
+        mentioned = names.used - names.bound
+        reached = {*then.used(names), *map(definition, mentioned)}
+        for name, effects in self.functions.items():
+            if names.dynamic or name in reached:
+                yield from effects
+
+
+def _known(
+    cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Data], code: _Code
+) -> Known:
     names = names_of(cell.source)
     token = key_of(cell, names, then)
     changes = changes_of(checkpoint, token)
@@ -142,7 +167,9 @@ def _known(cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Da
         conditions,
         {d.path: then.files.get(d.path) for d in data if d.state is not DataState.LISTED},
         {d.path: then.listing(d.path) for d in data if d.state is DataState.LISTED},
-        hidden_effect(cell.source, types, frozenset(changes.names)),
+        hidden_effect(
+            cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
+        ),
     )
 
 

@@ -185,6 +185,28 @@ SCENARIOS = {
         [FRAME, "f['w'] = 1", "print(f.w.sum())"],
         [FRAME, "f['w'] = 2", "print(f.w.sum())"],
         "rXX"),
+    "an effect of a function, where it is called": (
+        ["import json\ndef f():\n    json.nbrw_a = 5", "f()", "print(json.nbrw_a)", "print(1)"],
+        ["import json\ndef f():\n    json.nbrw_a = 5", "f()", "print(json.nbrw_a + 1)", "print(1)"],
+        "rXXr"),
+    "an effect of a method, called on an object made before": (
+        ["import json\nclass A:\n    def f(self):\n        json.nbrw_b = 5\na = A()", "a.f()",
+         "print(1)", "print(json.nbrw_b)"],
+        ["import json\nclass A:\n    def f(self):\n        json.nbrw_b = 5\na = A()", "a.f()",
+         "print(1)", "print(json.nbrw_b + 1)"],
+        "XXrX"),
+    "a function under another name": (
+        ["import gc\ndef f():\n    gc.freeze()", "g = f", "g()", "print(1)"],
+        ["import gc\ndef f():\n    gc.freeze()", "g = f", "g()", "print(2)"],
+        "rXXX"),
+    "a function that has an effect, only defined": (
+        ["import gc\ndef f():\n    gc.freeze()", "print(1)"],
+        ["import gc\ndef f():\n    gc.freeze()", "print(2)"],
+        "rX"),
+    "a call for its effect": (
+        ["import sys", "sys.setswitchinterval(.004)", "print(3)", "print(sys.getswitchinterval())"],
+        ["import sys", "sys.setswitchinterval(.004)", "print(3)", "sys.getswitchinterval()"],
+        "rXrX"),
 }  # fmt: skip
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from nbrw_runtime.effects import hidden_effect, imported_modules
+from nbrw_runtime.effects import effects_of, hidden_effect, imported_modules
 
-TYPES = {"np": "module", "json": "module", "DataFrame": "type", "plt": "module", "obj": "Thing"}
+TYPES = {"m": "module", "DataFrame": "type", "obj": "Thing", "mine": "function"}
+IMPORTED = {
+    "np": "numpy", "json": "json", "plt": "matplotlib.pyplot", "DataFrame": "pandas.DataFrame",
+    "sklearn": "sklearn", "os": "os", "logging": "logging", "lib": "lib", "decimal": "decimal",
+    "random": "random", "gc": "gc", "tqdm": "tqdm.auto.tqdm", "xr": "xarray", "sys": "sys",
+}  # fmt: skip
+
+
+def effect(source, changed=(), called=()):
+    """What is told of a cell."""
+    return hidden_effect(source, TYPES, frozenset(changed), IMPORTED, called)
 
 
 @pytest.mark.parametrize(
@@ -15,17 +25,47 @@ TYPES = {"np": "module", "json": "module", "DataFrame": "type", "plt": "module",
         ("json.dumps = print", "it changes json.dumps"),
         ("json.a, x = 1, 2", "it changes json.a"),
         ("json.cache['k'] = 1", "it changes json.cache"),
+        ("json.cache['k'].n = 1", "it changes json.cache.n"),
         ("del json.loads", "it changes json.loads"),
         ("json.n += 1", "it changes json.n"),
-        ("setattr(DataFrame, 'mine', f)", "it changes DataFrame"),
+        ("m.n = 1", "it changes m.n"),
+        ("setattr(DataFrame, 'mine', f)", "it changes DataFrame.mine"),
         ("DataFrame.mine = f", "it changes DataFrame.mine"),
+        ("random.random = f", "it changes random.random"),
+        ("decimal.DefaultContext.prec = 3", "it changes decimal.DefaultContext.prec"),
+        ("logging.getLogger('a').level = 3", "it changes logging.getLogger().level"),
         ("%load_ext autoreload", "%load_ext is not restored"),
         ("%matplotlib widget", "%matplotlib is not restored"),
     ],
 )
 def test_a_change_of_a_module_or_by_a_magic_is_told(source, told):
     """With the place, as a phrase for the report."""
-    assert hidden_effect(source, TYPES, frozenset()) == told
+    assert effect(source) == told
+
+
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        ("sklearn.set_config(display='text')\nx = 1", "sklearn.set_config"),
+        ("old = sklearn.set_config()", "sklearn.set_config"),
+        ("tqdm.pandas()", "tqdm.pandas"),
+        ("from sklearn import set_config as s\ns()", "s"),
+        ("import sklearn as k\nk.set_config()", "k.set_config"),
+        ("lib.start(5)", "lib.start"),
+        ("if x:\n    lib.start(5)", "lib.start"),
+        ("gc.callbacks.append(f)", "gc.callbacks.append"),
+        ("lib.registry.update(a=1)", "lib.registry.update"),
+        ("sys.setrecursionlimit(10)", "sys.setrecursionlimit"),
+        ("logging.basicConfig(level=10)", "logging.basicConfig"),
+        ("logging.getLogger('a').setLevel(1)", "logging.getLogger().setLevel"),
+        ("@xr.register_dataset_accessor('geo')\nclass A: pass", "xr.register_dataset_accessor"),
+        ("import atexit\n@atexit.register\ndef f(): pass", "atexit.register"),
+        ("class A:\n    lib.start()", "lib.start"),
+    ],
+)
+def test_a_call_that_is_made_for_its_effect_is_told(source, called):
+    """Into libraries, by its name or because nobody takes its result."""
+    assert effect(source) == f"it calls {called}, whose effect is not restored"
 
 
 @pytest.mark.parametrize(
@@ -33,16 +73,39 @@ def test_a_change_of_a_module_or_by_a_magic_is_told(source, told):
     [
         "obj.x = 1", "x = json.dumps(1)", "plt.rcParams['a.b'] = 2", "%matplotlib inline",
         "%time x = 1", "t = %timeit -o f()", "a[0] = 1", "f().x = 1", "def (", "np.random.seed(1)",
+        "os.environ['A'] = 'b'", "os.makedirs('a')", "decimal.getcontext().prec = 3", "mine(1)",
+        "sys.path.append('a')", "plt.plot(x)", "logging.info('a')", "log = logging.getLogger('a')",
+        "logging.getLogger('a').info('b')", "lib.save(x, 'a')", "x = lib.fit(y)", "obj.set_x(1)",
+        "with sklearn.config_context():\n    x = 1", "with xr.set_options(a=1):\n    x = 1",
+        "json.dump(x, f)", "def f():\n    lib.start()",
+        "class A:\n    def f(self):\n        lib.x = 1",
+        "x = [lib.f(y) for y in z]", "random.shuffle(x)", "gc.collect()",
     ],
 )  # fmt: skip
 def test_what_is_stored_or_changes_nothing_is_no_hidden_effect(source):
-    """Objects of the notebook, settings that are restored, measuring."""
-    assert hidden_effect(source, TYPES, frozenset()) == ""
+    """Objects of the notebook, settings that are restored, measuring, drawing, writing files."""
+    assert effect(source) == ""
+
+
+def test_a_result_that_the_notebook_shows_is_not_discarded():
+    """The last expression of a cell, if it had a value."""
+    assert effect("lib.mean(x)", changed={"_5"}) == ""
+    assert effect("lib.mean(x)") != ""
+    assert effect("lib.start()\nlib.mean(x)", changed={"_5"}) != ""
+
+
+def test_what_a_function_does_counts_where_it_may_be_called():
+    """Its effects are those of its body, of its methods if it is a class."""
+    source = "def f():\n    lib.start()\nclass A:\n    def g(self):\n        json.dumps = 1"
+    found = effects_of(source).functions
+    assert effect("f()", called=found["f"]) == "it calls lib.start, whose effect is not restored"
+    assert effect("A().g()", called=found["A"]) == "it changes json.dumps"
 
 
 def test_a_class_of_the_notebook_is_state_like_any_other():
     """Its content changed, so a checkpoint has it."""
-    assert hidden_effect("DataFrame.mine = 1", TYPES, frozenset({"DataFrame"})) == ""
+    source = "class Mine: pass\nMine.x = 1"
+    assert hidden_effect(source, {"Mine": "type"}, frozenset({"Mine"})) == ""
 
 
 def test_imports_outside_of_functions_are_found():

@@ -1,0 +1,74 @@
+"""Which calls and assignments have an effect that neither a name nor a file shows. Pure.
+
+A *path* is a dotted name from an imported module on, such as ``sklearn.set_config``; ``()`` stands
+for a call in it. In doubt there is an effect: then a cell runs again, where it could have been
+restored.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+# State that is stored and restored (`state_providers.py`): assignments below these,
+_COVERED_PLACES = (
+    "decimal.getcontext()", "matplotlib.pyplot.rcParams", "matplotlib.rcParams", "os.environ",
+    "pandas.options", "sys.path", "warnings.filters",
+)  # fmt: skip
+# and calls of what begins so.
+_COVERED_CALLS = (
+    "dask.config.set", "decimal.", "locale.", "matplotlib.rc", "matplotlib.style.use",
+    "numpy.random.", "numpy.set_printoptions", "numpy.seterr", "pandas.reset_option",
+    "pandas.set_eng_float_format", "pandas.set_option", "random.", "seaborn.set", "warnings.",
+)  # fmt: skip
+# Of Python's own modules only these calls are suspicious.
+_STDLIB = re.compile(
+    r"(sys\.(set|addaudithook|path_hooks|meta_path|modules)|signal\.|socket\.set|gc\.(?!collect)"
+    r"|threading\.(set|stack_size)|atexit\.|os\.(umask|nice|set)|faulthandler\.|tracemalloc\.st"
+    r"|logging\.(?!debug|info|warning|error|critical|exception|log\b|getLogger(\(\)\.(debug|info"
+    r"|warning|error|critical|exception|log|is|get)\w*)?\Z)|codecs\.register|copyreg\.|readline\."
+    r"|resource\.set|multiprocessing\.set_|asyncio\.set_|importlib\.(reload|invalidate)|builtins\."
+    r"|csv\.(register|field_size)|mimetypes\.|sqlite3\.register|time\.tzset|unittest\.mock\.patch)"
+)
+# Libraries all of whose calls draw, show or change what they are given.
+_HARMLESS_MODULES = (
+    "IPython.display.", "matplotlib.pyplot.", "networkx.", "numpy.testing.", "pandas.testing.",
+    "plotly.express.", "pylab.", "seaborn.",
+)  # fmt: skip
+_HARMLESS_VERBS = re.compile(
+    r"(assert|bar|check|clear_output|close|compute|copy|critical|debug|describe|display|download|draw"
+    r"|dump|error|export|fetch|hist|imshow|info|log|makedirs|mkdir|move|persist|plot|pprint|print"
+    r"|progress|rebalance|remove|render|report|retrieve|save|savez|savefig|savemat|savetxt|scatter"
+    r"|show|sleep|summary|test|to|validate|verify|visualize|wait|warning|write)(_|[A-Z]|\Z)"
+)
+_SETTERS = re.compile(
+    r"(set|reset|register|unregister|deregister|enable|disable|use|switch|configure|config|init"
+    r"|install|patch|unpatch|setup|activate|deactivate)(_|[A-Z]|\Z)|basicConfig\Z"
+)
+_MUTATORS = frozenset(
+    {
+        "add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
+        "reverse", "setdefault", "sort", "update",
+    }
+)  # fmt: skip
+
+
+def assignment_matters(path: str) -> bool:
+    """Whether to assign to this path, or below it, is an effect that is not restored."""
+    return not any(path == place or path.startswith(f"{place}.") for place in _COVERED_PLACES)
+
+
+def call_matters(path: str, discarded: bool) -> bool:
+    """Whether to call this is such an effect. ``discarded``: nobody takes the result."""
+    head, _, last = path.rpartition(".")
+    if path.startswith(_COVERED_CALLS):
+        return False
+    if "." in head and last in _MUTATORS and "()" not in head:
+        return assignment_matters(head)
+    if path.partition(".")[0] in sys.stdlib_module_names:
+        return bool(_STDLIB.match(path))
+    if path.startswith(_HARMLESS_MODULES):
+        return False
+    if _SETTERS.match(last) and "()" not in head:
+        return True
+    return discarded and not _HARMLESS_VERBS.match(last)
