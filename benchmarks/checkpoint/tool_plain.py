@@ -1,0 +1,44 @@
+"""No tool at all; also what tools have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+class Tool:
+    """One way of keeping a notebook's state. This one keeps nothing."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.name = name
+        self.place = place
+
+    def attach(self, shell: Any, notebook: Any) -> None:
+        """Before the first cell; hooks registered here are timed."""
+
+    def after(self, shell: Any, number: int, cell: Any) -> None:
+        """After each cell; timed."""
+
+    def settle(self, number: int) -> None:
+        """After that; not timed."""
+
+    def problem(self, shell: Any) -> str:
+        """What went wrong, or nothing."""
+        return ""
+
+    def stored(self) -> int:
+        """Bytes kept for restoring the state after any cell."""
+        return 0
+
+    def prepare(self, shell: Any, notebook: Any) -> None:
+        """Before a restore in a new process; not timed."""
+
+    def restore(self, shell: Any, name: str) -> None:
+        """Bring a name back into the namespace; timed."""
+        raise NotImplementedError(self.name)
+
+
+def size_of(*places: Path) -> int:
+    """The sizes of all files there, together."""
+    found = [path for place in places for path in (place, *place.rglob("*"))]
+    return sum(path.lstat().st_size for path in found if path.is_file())
