@@ -1,10 +1,10 @@
-"""One tool runs one notebook, or restores a name of it, in this process; prints JSON.
+"""One tool runs one notebook, or restores its state, in this process; prints JSON.
 
     python drive.py record TOOL NOTEBOOK DIRECTORY
-    python drive.py restore TOOL NOTEBOOK DIRECTORY NAME [--cold]
+    python drive.py restore TOOL NOTEBOOK DIRECTORY [NAME] [--cold]
 
 A real IPython shell without front end. Timed is what the tool does around the cells, and the
-restore alone: not the start of Python, nor imports of numpy and pandas.
+restore alone (of one name, or of all): not the start of Python, nor imports of numpy and pandas.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from notebooks import Notebook, notebooks
 from traitlets.config import Config
 
 TOOLS = {
-    "plain": "tool_plain",
     "nbrw": "tool_nbrw",
     "kishu-full": "tool_kishu",
     "kishu-incremental": "tool_kishu",
@@ -73,7 +73,7 @@ class Stopwatch:
 
 
 def record(tool: Any, notebook: Notebook, shell: InteractiveShell) -> dict[str, Any]:
-    """Run all cells; what each cost."""
+    """Run all cells; what each cost. If the tool fails: in which cell, and how."""
     watch = Stopwatch(shell)
     tool.attach(shell, notebook)
     watch.wrap()
@@ -83,43 +83,54 @@ def record(tool: Any, notebook: Notebook, shell: InteractiveShell) -> dict[str, 
         began = time.perf_counter()
         with capture_output() as captured:
             result = shell.run_cell(cell.source, store_history=True)
-        with watch:
-            tool.after(shell, number, cell)
-        tool.settle(number)
-        walls.append(time.perf_counter() - began)
-        hooks.append(watch.taken)
         if not result.success:
             raise SystemExit(f"cell {number} failed: {result.error_in_exec!r}")
         if "Error in callback" in captured.stdout:
-            raise SystemExit(f"{tool.name}'s hook failed in cell {number}: {captured.stdout}")
-    checks = {name: eval(text, shell.user_ns) for name, text in notebook.restore.items()}
-    problem = tool.problem(shell)
-    if problem:
-        raise SystemExit(problem)
+            return {"failed": f"from cell {number} on: {captured.stdout.strip().splitlines()[-1]}"}
+        try:
+            with watch:
+                tool.after(shell, number, cell)
+        except Exception as error:
+            return {"failed": f"from cell {number} on: {type(error).__name__}: {error}"}
+        walls.append(time.perf_counter() - began)
+        hooks.append(watch.taken)
+        tool.settle(number)
     return {
         "setup": sum(hooks[: notebook.setup]),
         "hooks": hooks[notebook.setup :],
         "cells": [wall - hook for wall, hook in zip(walls, hooks, strict=True)][notebook.setup :],
         "bytes": tool.stored(),
-        "checks": checks,
+        "checks": checks(notebook, shell),
+        "not_kept": tool.not_kept(),
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
+def checks(notebook: Notebook, shell: InteractiveShell) -> dict[str, float | str]:
+    """A number for each name to check, or why there is none."""
+    found: dict[str, float | str] = {}
+    space = dict(shell.user_ns)
+    space.update(np=sys.modules["numpy"], pd=sys.modules["pandas"])
+    for name, text in notebook.checks.items():
+        try:
+            found[name] = float(eval(text, space))
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
 def restore(tool: Any, notebook: Notebook, shell: InteractiveShell, name: str) -> dict[str, Any]:
-    """Bring a name back; how long that took, and reading all of it after that."""
+    """Bring a name back, or (if empty) all; how long that took, and reading it after that."""
     for module in ("numpy", "pandas"):
         importlib.import_module(module)
     tool.prepare(shell, notebook)
     began = time.perf_counter()
     with capture_output():
         tool.restore(shell, name)
-    restored = time.perf_counter()
-    space = dict(shell.user_ns)
-    space.update(np=sys.modules["numpy"], pd=sys.modules["pandas"])
-    check = eval(notebook.restore[name], space)
-    done = time.perf_counter()
-    return {"seconds": restored - began, "used": done - began, "check": check}
+    restored = time.perf_counter() - began
+    some = {name: notebook.checks[name]} if name else notebook.checks
+    found = checks(replace(notebook, checks=some), shell)
+    return {"seconds": restored, "used": time.perf_counter() - began, "checks": found}
 
 
 def evict(place: Path) -> None:

@@ -20,15 +20,16 @@ class Cell:
 class Notebook:
     """Cells; the first ``setup`` of them prepare and are not counted.
 
-    ``restore`` maps names to bring back, alone, to an expression that is a number and reads every
-    byte of the object.
+    ``checks`` maps names to expressions that are numbers and read all of the object. ``restore``
+    are the names to bring back, each alone, in a new process.
     """
 
     name: str
     title: str
     cells: tuple[Cell, ...]
     setup: int
-    restore: dict[str, str] = field(default_factory=dict)
+    checks: dict[str, str] = field(default_factory=dict)
+    restore: tuple[str, ...] = ()
 
 
 IMPORTS = Cell(
@@ -36,10 +37,13 @@ IMPORTS = Cell(
 )
 
 
+WANTED = ("array3", "frame1")
+
+
 def one_percent(scale: float = 1.0, cells: int = 20) -> Notebook:
     """(a) 400 MB in 100 objects of 4 MB; each cell changes one of them."""
     items = int(500_000 * scale)
-    makers = {}
+    makers, checks = {}, {}
     for number in range(100):
         if number % 5 < 3:
             makers[f"a{number:02}"] = f"rng.random({items})"
@@ -51,6 +55,9 @@ def one_percent(scale: float = 1.0, cells: int = 20) -> Notebook:
             makers[f"d{number:02}"] = (
                 f"{{'left': rng.random({items // 2}), 'right': rng.random({items // 2})}}"
             )
+        name = list(makers)[-1]
+        read = {"a": "{}.sum()", "f": "{}.to_numpy().sum()", "d": "sum(map(np.sum, {}.values()))"}
+        checks[name] = f"float({read[name[0]].format(name)})"
     made = "\n".join(f"{name} = {maker}" for name, maker in makers.items())
     changed = []
     for number, name in enumerate(list(makers)[2 : 2 + cells]):
@@ -63,10 +70,9 @@ def one_percent(scale: float = 1.0, cells: int = 20) -> Notebook:
             changed.append(Cell(f"{name} = np.sqrt({name})\nprint({name}.mean())", (name,)))
         else:
             changed.append(Cell(f"{name}[1:] += {name}[:-1]\nprint({name}.mean())", (name,)))
-    first = [IMPORTS, Cell(made, tuple(makers))]
-    return Notebook(
-        "a", f"(a) {cells} cells, each changes 1 % of {400 * scale:g} MB", (*first, *changed), 2
-    )
+    first = [IMPORTS, Cell(made, ("rng", *makers))]
+    title = f"(a) {cells} cells, each changes 1 % of {400 * scale:g} MB"
+    return Notebook("a", title, (*first, *changed), 2, checks)
 
 
 def inside_one(scale: float = 1.0, cells: int = 5) -> Notebook:
@@ -80,7 +86,9 @@ def inside_one(scale: float = 1.0, cells: int = 5) -> Notebook:
         source = f"{name}[{start} : {start + items // 25}] = 0"
         changed.append(Cell(f"{source}\nprint({name}[:5].sum())", (name,)))
     title = f"(a') {cells} cells, the 1 % inside an array of {100 * scale:g} MB"
-    return Notebook("one-array", title, (IMPORTS, Cell(made, tuple(names)), *changed), 2)
+    checks = {name: f"float({name}.sum())" for name in names}
+    made_by = Cell(made, ("rng", *names))
+    return Notebook("one-array", title, (IMPORTS, made_by, *changed), 2, checks)
 
 
 def gigabyte(scale: float = 1.0) -> Notebook:
@@ -88,24 +96,24 @@ def gigabyte(scale: float = 1.0) -> Notebook:
     items = int(12_500_000 * scale)
     cells = [IMPORTS]
     for number in range(6):
-        cells.append(Cell(f"array{number} = rng.random({items})", (f"array{number}",)))
+        cells.append(Cell(f"array{number} = rng.random({items})", ("rng", f"array{number}")))
     columns = "columns=list('abcdefghij')"
     for number in range(3):
         source = f"frame{number} = pd.DataFrame(rng.random(({items // 10}, 10)), {columns})"
-        cells.append(Cell(source, (f"frame{number}",)))
+        cells.append(Cell(source, ("rng", f"frame{number}")))
     rows = items // 10
     source = (
         f"frame3 = pd.DataFrame(rng.random(({rows}, 9)), columns=list('abcdefghi'))\n"
         f"frame3['site'] = pd.Series(rng.integers(0, 5000, {rows})).astype(str)"
     )
-    cells.append(Cell(source, ("frame3",)))
-    wanted = {
-        "array3": "float(array3.sum())",
-        "frame1": "float(frame1.to_numpy().sum())",
+    cells.append(Cell(source, ("rng", "frame3")))
+    checks = {
+        **{f"array{n}": f"float(array{n}.sum())" for n in range(6)},
+        **{f"frame{n}": f"float(frame{n}.to_numpy().sum())" for n in range(3)},
         "frame3": "float(frame3[list('abcdefghi')].sum().sum() + frame3['site'].str.len().sum())",
     }
     title = f"(b) {scale:g} GB of numpy and pandas, one variable restored"
-    return Notebook("b", title, tuple(cells), 1, wanted)
+    return Notebook("b", title, tuple(cells), 1, checks, WANTED)
 
 
 _SMALL = (
@@ -131,7 +139,13 @@ def small_cells(cells: int = 200) -> Notebook:
         # The function that this cell calls is the one of the same ten.
         numbers = {"n": number, "m": number - number % len(_SMALL) + 2}
         made.append(Cell(source.format(**numbers), tuple(n.format(**numbers) for n in names)))
-    return Notebook("c", f"(c) {cells} small cells", tuple(made), 2)
+    checks = {"history": "sum(history)", "settings": "len(settings)"}
+    for number in range(0, cells - cells % len(_SMALL), len(_SMALL)):
+        checks[f"count{number}"] = f"count{number}"
+        checks[f"scale{number + 2}"] = f"scale{number + 2}(2)"
+        checks[f"table{number + 4}"] = f"float(table{number + 4}['y'].sum())"
+        checks[f"Point{number + 6}"] = f"Point{number + 6}(3).x"
+    return Notebook("c", f"(c) {cells} small cells", tuple(made), 2, checks)
 
 
 def notebooks(scale: float = 1.0, cells: int | None = None) -> dict[str, Notebook]:

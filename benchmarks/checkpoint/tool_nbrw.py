@@ -35,11 +35,13 @@ class Tool(Plain):
         self.session = self._session("audit", shell, notebook)
         self.session.register()
 
-    def problem(self, shell: Any) -> str:
-        found = [*([self.session.failure] if self.session.failure else []), *self.session.notes]
-        for path in (self.place / "checkpoints").iterdir():
-            found += [o["name"] for o in json.loads(path.read_bytes()).get("omitted", [])]
-        return "; ".join(found)
+    def after(self, shell: Any, number: int, cell: Any) -> None:
+        if self.session.failure or self.session.notes:
+            raise RuntimeError("; ".join([self.session.failure or "", *self.session.notes]))
+
+    def not_kept(self) -> list[str]:
+        found = read_checkpoints(self.place / "checkpoints")
+        return sorted({omitted.name for checkpoint in found for omitted in checkpoint.omitted})
 
     def stored(self) -> int:
         return size_of(self.place / "store", self.place / "checkpoints")
@@ -48,10 +50,14 @@ class Tool(Plain):
         self.session = self._session("repeat", shell, notebook)
 
     def restore(self, shell: Any, name: str) -> None:
-        live = surviving(read_checkpoints(self.place / "checkpoints"))
-        answer = self.session.bring({str(live[name][0]): [name]}, [], [], 1)
+        checkpoints = read_checkpoints(self.place / "checkpoints")
+        if name:
+            cell, _ = surviving(checkpoints)[name]
+            answer = self.session.bring({str(cell): [name]}, [], [], 1)
+        else:
+            answer = self.session.restore([checkpoint.cell for checkpoint in checkpoints])
         if answer["failed"]:
-            raise SystemExit(str(answer["failed"]))
+            raise RuntimeError(str(answer["failed"]))
 
 
 def read_checkpoints(place: Path) -> list[Checkpoint]:

@@ -22,9 +22,9 @@ class Tool:
     def settle(self, number: int) -> None:
         """After that; not timed."""
 
-    def problem(self, shell: Any) -> str:
-        """What went wrong, or nothing."""
-        return ""
+    def not_kept(self) -> list[str]:
+        """What the tool said that it could not keep."""
+        return []
 
     def stored(self) -> int:
         """Bytes kept for restoring the state after any cell."""
@@ -34,7 +34,7 @@ class Tool:
         """Before a restore in a new process; not timed."""
 
     def restore(self, shell: Any, name: str) -> None:
-        """Bring a name back into the namespace; timed."""
+        """Bring a name (empty: all) back into the namespace; timed."""
         raise NotImplementedError(self.name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from IPython.utils.capture import capture_output
 from tool_plain import Tool as Plain
 from tool_plain import size_of
 
@@ -11,15 +12,11 @@ from tool_plain import size_of
 class Tool(Plain):
     """Each name has one file, with its last value; state after an earlier cell is not kept."""
 
-    refused: list[str]
-
     def attach(self, shell: Any, notebook: Any) -> None:
         shell.run_line_magic("load_ext", "storemagic")
-        self.refused = []
+        self.refused: list[str] = []
 
     def after(self, shell: Any, number: int, cell: Any) -> None:
-        from IPython.utils.capture import capture_output
-
         for name in cell.changes:
             try:
                 with capture_output() as captured:
@@ -29,6 +26,9 @@ class Tool(Plain):
             else:
                 if "Stored" not in captured.stdout:
                     self.refused.append(name)
+
+    def not_kept(self) -> list[str]:
+        return sorted({text.partition(":")[0] for text in self.refused})
 
     def stored(self) -> int:
         return size_of(self.place / "ipython")
