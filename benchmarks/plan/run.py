@@ -21,6 +21,7 @@ from pathlib import Path
 
 import made_recipe
 import many_cells
+from growth import WINDOW, slope, windows
 
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import code_cells
@@ -29,7 +30,6 @@ from nbrw_runtime.plan import Action, Request, make_plan
 NAMES = 10_000
 CELLS = (100, 200, 400, 700, 1000)
 GOAL = 1.0
-WINDOW = 50
 
 
 def edited(texts: list[str], number: int) -> list[str]:
@@ -79,20 +79,6 @@ def auditing(rounds: int, cells: int) -> dict[str, list[float]]:
         kind: [statistics.median(column) for column in zip(*taken, strict=True)]
         for kind, taken in runs.items()
     }
-
-
-def windows(taken: list[float], width: int = WINDOW) -> list[tuple[int, float]]:
-    """Medians of so many cells each, with the number of the first; an incomplete rest is left."""
-    last = max(len(taken) // width, 1) * width
-    return [(n + 1, statistics.median(taken[n : n + width])) for n in range(0, last, width)]
-
-
-def slope(taken: list[float]) -> float:
-    """Seconds more for each cell more: the line through the windows' medians (least squares)."""
-    points = windows(taken)
-    if len(points) < 2:
-        return 0.0
-    return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
 def main() -> None:
