@@ -34,6 +34,7 @@ def one_round(hooks, size, wrong=()):
     restored = {name: value for name, value in checks.items() if name not in wrong}
     return {
         "hooks": hooks,
+        "finish": 0.0,
         "bytes": size,
         "checks": checks,
         "restored": {"": {"checks": restored, "used": 1.0}},

@@ -95,8 +95,12 @@ def record(tool: Any, notebook: Notebook, shell: InteractiveShell) -> dict[str, 
         walls.append(time.perf_counter() - began)
         hooks.append(watch.taken)
         tool.settle(number)
+    watch.taken = 0.0
+    with watch:
+        tool.finish(shell)
     return {
         "setup": sum(hooks[: notebook.setup]),
+        "finish": watch.taken,
         "hooks": hooks[notebook.setup :],
         "cells": [wall - hook for wall, hook in zip(walls, hooks, strict=True)][notebook.setup :],
         "bytes": tool.stored(),

@@ -4,9 +4,9 @@
 
 The same notebooks in each tool, each time in a new process with an IPython shell; rounds are
 interleaved, ratios are of medians. Times are those of the tool's hooks around the cells, and of
-the restore alone. Before each process all writes are waited for; restores are measured with the
-tool's files in the page cache, and "cold" with none of them in it. nbrw and Kishu (SQLite) wait
-for the disk (fsync), dill and %store do not.
+the restore alone; what nbrw does after the last cell is in the sum. Before each process all writes
+are waited for; restores are measured with the tool's files in the page cache, and "cold" with none
+of them in it. Kishu (SQLite) waits for the disk after each cell (fsync), the others do not.
 
 Kishu is installed into an environment of its own, with this interpreter's versions of what both
 use (--kishu PYTHON: one that has it). Its full dumps need 9 GB of disk; --scale 0.1 a tenth of it.

@@ -39,6 +39,10 @@ class Tool(Plain):
         if self.session.failure or self.session.notes:
             raise RuntimeError("; ".join([self.session.failure or "", *self.session.notes]))
 
+    def finish(self, shell: Any) -> None:
+        self.session.finish()
+        self.after(shell, 0, None)
+
     def not_kept(self) -> list[str]:
         found = read_checkpoints(self.place / "checkpoints")
         return sorted({omitted.name for checkpoint in found for omitted in checkpoint.omitted})
@@ -62,5 +66,5 @@ class Tool(Plain):
 
 def read_checkpoints(place: Path) -> list[Checkpoint]:
     """A repeat has these in memory, from the recipe; here they are read."""
-    paths = sorted(place.iterdir())
+    paths = sorted(place.glob("*.json"))
     return [from_json(Checkpoint, json.loads(path.read_bytes()), str(path)) for path in paths]

@@ -22,6 +22,9 @@ class Tool:
     def settle(self, number: int) -> None:
         """After that; not timed."""
 
+    def finish(self, shell: Any) -> None:
+        """After the last cell; timed."""
+
     def not_kept(self) -> list[str]:
         """What the tool said that it could not keep."""
         return []
