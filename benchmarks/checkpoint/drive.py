@@ -114,7 +114,7 @@ def checks(notebook: Notebook, shell: InteractiveShell) -> dict[str, float | str
     """A number for each name to check, or why there is none."""
     found: dict[str, float | str] = {}
     space = dict(shell.user_ns)
-    space.update(np=sys.modules["numpy"], pd=sys.modules["pandas"])
+    space.update(np=sys.modules.get("numpy"), pd=sys.modules.get("pandas"))
     for name, text in notebook.checks.items():
         try:
             found[name] = float(eval(text, space))
