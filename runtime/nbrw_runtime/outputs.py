@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 _BACK = re.compile(r"[^\n]\x08")
-_RETURN = re.compile(r"[^\n]*\r(?=[^\n])")
 
 
 class CellOutputs:
@@ -84,9 +83,17 @@ class CellOutputs:
 
 def carriage(text: str) -> str:
     """Text after its backspaces and carriage returns, as a terminal would show it."""
-    while True:
+    while "\x08" in text:
         shorter = _BACK.sub("", text)
         if shorter == text:
             break
         text = shorter
-    return _RETURN.sub("", text)
+    if "\r" not in text:
+        return text
+    # By lines: a pattern would look for the return from every place of a line anew.
+    return "\n".join(_returned(line) for line in text.split("\n"))
+
+
+def _returned(line: str) -> str:
+    """What follows the last carriage return after which there is anything."""
+    return line[line.rfind("\r", 0, max(0, len(line) - 1)) + 1 :]

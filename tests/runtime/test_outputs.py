@@ -1,6 +1,10 @@
 """Messages of a kernel to outputs."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbrw_runtime.outputs import CellOutputs, carriage
 
@@ -30,11 +34,24 @@ def test_streams_of_a_name_are_one_output():
 
 
 @pytest.mark.parametrize(
-    ("raw", "shown"), [("10%\r20%\r30%", "30%"), ("ab\b\bc", "c"), ("a\r\nb", "a\r\nb")]
-)
+    ("raw", "shown"),
+    [
+        ("10%\r20%\r30%", "30%"), ("ab\b\bc", "c"), ("a\r\nb", "a\r\nb"), ("a\rb\r", "b\r"),
+        ("a\rb\nc\rd\n", "b\nd\n"), ("\r", "\r"), ("a\rb\r\r\n", "\r\n"), ("", ""),
+    ],
+)  # fmt: skip
 def test_progress_bars_leave_their_last_line(raw, shown):
     """As on a terminal."""
     assert carriage(raw) == shown
+
+
+@given(st.text(alphabet="ab\r\n\x08", max_size=20))
+def test_carriage_returns_are_those_of_nbclient(text):
+    """So that the author's output and the repeat's are treated alike."""
+    want = text
+    while re.search(r"[^\n]\x08", want):
+        want = re.sub(r"[^\n]\x08", "", want)
+    assert carriage(text) == re.sub(r"[^\n]*\r(?=[^\n])", "", want)
 
 
 def test_a_display_is_updated_in_place():
