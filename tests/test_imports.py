@@ -13,8 +13,9 @@ RUNTIME = HERE.parent / "runtime/nbrw_runtime"
 BUILDER = HERE.parent / "builder/nbrw_builder"
 # Values and functions of values: whoever calls them brings the bytes.
 PURE_RUNTIME = {
-    "checkpoint", "compare", "dependency", "describe", "errors", "names", "outputs", "parameters",
-    "paths", "plan", "recipe", "records", "report", "trace",
+    "checkpoint", "compare", "compare_content", "compare_html", "compare_npy", "compare_png",
+    "compare_text", "compare_tree", "dependency", "describe", "errors", "names", "outputs",
+    "parameters", "paths", "plan", "recipe", "records", "report", "tolerance", "trace",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
 WORLD = {

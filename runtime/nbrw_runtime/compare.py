@@ -1,52 +1,58 @@
 """Whether the outputs of a cell that was run again equal the author's. Pure.
 
-Compared is what a reader would see: text, tables, images by their pixels, errors by name and
-message. Not compared: memory addresses, execution counts, the order of stdout against stderr. What
-cannot be told is different.
+Compared is what a reader would see: text by lines, tables by cells, images by their pixels, errors
+by name and message; numbers within a tolerance. Not compared: memory addresses, execution counts,
+the order of stdout against stderr, widgets' identifiers. What cannot be told is different; so are
+times and whatever else is another with every run: whoever prints them has no repeatable output.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-import struct
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-#: Numbers that differ by less, relative to the larger one, are equal.
-TOLERANCE = 1e-9
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_IMAGES = ("image/png", "image/jpeg", "image/gif")
-# Richer forms of what text/plain shows as well; widgets and scripts carry random identifiers.
-_SKIPPED = ("application/vnd.jupyter.widget-view+json", "application/javascript")
+from nbrw_runtime.compare_content import pdf_difference
+from nbrw_runtime.compare_html import html_difference
+from nbrw_runtime.compare_png import png_difference
+from nbrw_runtime.compare_text import instead, plain, quoted, same_text, text_difference
+from nbrw_runtime.compare_tree import tree_difference
+from nbrw_runtime.tolerance import DEFAULT, Tolerance
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_SCRIPT = "application/javascript"
+_BINARY = ("image/", "audio/", "video/", "application/pdf", "application/octet-stream")
+_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
+#: A cell with this tag, or this comment on a line of its own, is not compared (as nbval has it).
+IGNORE_TAG, IGNORE_COMMENT = "nbval-ignore-output", "NBVAL_IGNORE_OUTPUT"
 
 
-def differences(author: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]) -> list[str]:
+def differences(
+    author: Iterable[Mapping[str, Any]],
+    now: Iterable[Mapping[str, Any]],
+    tolerance: Tolerance = DEFAULT,
+) -> list[str]:
     """What differs between two lists of nbformat outputs, a phrase each; [] if nothing does."""
-    found: list[str] = []
-    before, after = _streams(author), _streams(now)
-    for name in sorted({*before, *after}):
-        if not same_text(before.get(name, ""), after.get(name, "")):
-            found.append(name)
-    before_rest = [out for out in author if out["output_type"] != "stream"]
-    after_rest = [out for out in now if out["output_type"] != "stream"]
-    if len(before_rest) != len(after_rest):
-        found.append(f"{len(after_rest)} outputs instead of {len(before_rest)}")
+    author, now = list(author), list(now)
+    found = _streams_differ(_streams(author), _streams(now), tolerance)
+    before = [out for out in author if out["output_type"] != "stream"]
+    after = [out for out in now if out["output_type"] != "stream"]
+    if len(before) != len(after):
+        found.append(f"{_outputs(after)} instead of {_outputs(before)}")
         return found
-    for old, new in zip(before_rest, after_rest, strict=True):
-        found += _differences_of(old, new)
+    for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
+        which = f"output {number}, " if len(before) > 1 else ""
+        found += [which + text for text in _differences_of(old, new, tolerance)]
     return found
 
 
-def _streams(outputs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for out in outputs:
-        if out["output_type"] == "stream":
-            texts[out["name"]] = texts.get(out["name"], "") + joined(out["text"])
-    return texts
+def is_ignored(source: str, tags: Iterable[str]) -> bool:
+    """Whether a cell asks that its outputs be not compared."""
+    comments = (line.strip() for line in source.splitlines())
+    return IGNORE_TAG in tags or any(
+        line.startswith("#") and line.lstrip("#").strip() == IGNORE_COMMENT for line in comments
+    )
 
 
 def joined(text: Any) -> str:
@@ -54,76 +60,91 @@ def joined(text: Any) -> str:
     return "".join(text) if isinstance(text, list) else str(text)
 
 
-def same_text(old: str, new: str) -> bool:
-    """Whether two texts are equal but for memory addresses and the last digits of numbers."""
-    if old == new:
-        return True
-    old, new = (_ADDRESS.sub("0x", _ANSI.sub("", text)) for text in (old, new))
-    if old == new:
-        return True
-    if _NUMBER.split(old) != _NUMBER.split(new):
-        return False
-    pairs = zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True)
-    return all(_same_number(a, b) for a, b in pairs)
+def _outputs(outputs: Sequence[Mapping[str, Any]]) -> str:
+    return f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
 
 
-def _same_number(old: str, new: str) -> bool:
-    if old == new:
-        return True
-    if not any(mark in old + new for mark in ".eE"):
-        return False
-    a, b = float(old), float(new)
-    return abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
+def _streams(outputs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for out in outputs:
+        if out["output_type"] == "stream":
+            texts[out["name"]] = texts.get(out["name"], "") + joined(out["text"])
+    return {name: text for name, text in texts.items() if text}
 
 
-def _differences_of(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    if old["output_type"] != new["output_type"]:
-        return [f"{new['output_type']} instead of {old['output_type']}"]
-    if old["output_type"] == "error":
-        same = old.get("ename") == new.get("ename") and same_text(
-            str(old.get("evalue", "")), str(new.get("evalue", ""))
-        )
-        return [] if same else [f"error {new.get('ename')} instead of {old.get('ename')}"]
-    before, after = old.get("data", {}), new.get("data", {})
+def _streams_differ(
+    before: Mapping[str, str], after: Mapping[str, str], tolerance: Tolerance
+) -> list[str]:
     found = []
-    for kind in sorted({*before, *after}):
-        if kind in _SKIPPED:
-            continue
-        if kind not in before or kind not in after:
-            found.append(f"{kind} {'is new' if kind in after else 'is missing'}")
-        elif kind in _IMAGES:
-            if not same_image(joined(before[kind]), joined(after[kind])):
-                found.append(kind)
-        elif isinstance(before[kind], (str, list)):
-            if not same_text(joined(before[kind]), joined(after[kind])):
-                found.append(kind)
-        elif before[kind] != after[kind]:
-            found.append(kind)
+    for name in sorted({*before, *after}):
+        if name not in after:
+            found.append(f"{name} is missing: {quoted(before[name])}")
+        elif name not in before:
+            found.append(f"{name} is new: {quoted(after[name])}")
+        else:
+            text = text_difference(before[name], after[name], tolerance)
+            found += [f"{name}, {text}"] if text else []
     return found
 
 
-def same_image(old: str, new: str) -> bool:
-    """Whether two base64 images have the same pixels (PNG) or bytes (all else)."""
-    if old == new:
-        return True
-    try:
-        first, second = base64.b64decode(old), base64.b64decode(new)
-        return first == second or _png_pixels(first) == _png_pixels(second) is not None
-    except (ValueError, struct.error, zlib.error):
-        return False
+def _differences_of(
+    old: Mapping[str, Any], new: Mapping[str, Any], tolerance: Tolerance
+) -> list[str]:
+    if old["output_type"] != new["output_type"]:
+        return [f"{new['output_type']} instead of {old['output_type']}"]
+    if old["output_type"] == "error":
+        name, message = (
+            [str(out.get(key, "")) for out in (old, new)] for key in ("ename", "evalue")
+        )
+        if name[0] == name[1] and same_text(message[0], message[1], tolerance):
+            return []
+        first, second = (f"{n}: {plain(m)}" for n, m in zip(name, message, strict=True))
+        return [f"error, {instead(first, second)}"]
+    before, after = old.get("data", {}), new.get("data", {})
+    found = []
+    for kind in sorted({*before, *after}):
+        if kind not in before or kind not in after:
+            found.append(f"{kind} is {'new' if kind in after else 'missing'}")
+            continue
+        text = _data_differs(kind, before[kind], after[kind], tolerance)
+        found += [f"{kind}, {text}"] if text else []
+    return found
 
 
-def _png_pixels(data: bytes) -> tuple[bytes, bytes] | None:
-    """Header and decompressed, still filtered scan lines. Source: PNG specification, section 5."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
+def _data_differs(kind: str, old: Any, new: Any, tolerance: Tolerance) -> str | None:
+    """How one representation of a result differs, by its media type."""
+    if old == new or kind == _WIDGET:
         return None
-    position, header, body = 8, b"", b""
-    while position < len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        chunk = data[position + 8 : position + 8 + length]
-        if kind == b"IHDR":
-            header = chunk
-        elif kind == b"IDAT":
-            body += chunk
-        position += 12 + length
-    return header, zlib.decompress(body)
+    if kind == "application/json" or kind.endswith("+json"):
+        return tree_difference(old, new, tolerance)
+    before, after = joined(old), joined(new)
+    if kind in ("text/html", "image/svg+xml"):
+        return html_difference(before, after, tolerance)
+    if kind.startswith(_BINARY):
+        return _bytes_differ(kind, before, after)
+    if kind == _SCRIPT:
+        before, after = _numbered(before), _numbered(after)
+    return text_difference(before, after, tolerance)
+
+
+def _numbered(script: str) -> str:
+    """A script whose random identifiers are numbered by where they come first."""
+    order: dict[str, str] = {}
+    return _UUID.sub(lambda m: order.setdefault(m[0], f"nbrw-id-{len(order) + 1}"), script)
+
+
+def _bytes_differ(kind: str, old: str, new: str) -> str | None:
+    """Images and other binary data, as base64."""
+    try:
+        first, second = (
+            base64.b64decode("".join(text.split()), validate=True) for text in (old, new)
+        )
+    except ValueError:
+        return "it differs, and is no base64"
+    if first == second:
+        return None
+    if kind == "image/png":
+        return png_difference(first, second)
+    if kind == "application/pdf":
+        return pdf_difference(first, second)
+    return "its bytes differ" + (", and its pixels cannot be compared" * kind.startswith("image/"))
