@@ -238,9 +238,12 @@ class View:
 
 
 class Repeat:
-    """A repeat of a recipe with these sources, in a directory of its own."""
+    """A repeat of a recipe with these sources, in a directory of its own.
 
-    def __init__(self, place, recipe, store, sources, request=None, files=None):
+    ``options`` are the follower's: ``verify``, ``tolerance``.
+    """
+
+    def __init__(self, place, recipe, store, sources, request=None, files=None, **options):
         place.mkdir(parents=True)
         self.place = place
         self.notebook = notebook(sources)
@@ -257,7 +260,7 @@ class Repeat:
             scratch = place.with_name(f"{place.name}-{len(self.notes)}")
             follower = Follower(
                 recipe, self.notebook, cells, forced, work, seen, View(place), scratch, _silent,
-                everything=everything, allow_errors=True,
+                everything=everything, allow_errors=True, **options,
             )  # fmt: skip
             follower.store = StackedStore([store])
             try:

@@ -25,6 +25,7 @@ FORMATS = Path(__file__).with_name("formats")
         ("session-v1/session.json", Session),
         ("audit-v1/audit.json", AuditState),
         ("report-v1/report.json", Report),
+        ("report-v1/verified.json", Report),
     ],
 )
 def test_a_sample_is_read_and_written_the_same(sample, kind):
@@ -74,11 +75,12 @@ def test_the_sample_of_a_trace_is_read():
     assert [gap.pid for gap in trace.gaps] == [101]
 
 
-def test_the_text_of_a_report_is_what_it_was():
+@pytest.mark.parametrize("name", ["report", "verified"])
+def test_the_text_of_a_report_is_what_it_was(name):
     """What people see, and may have in their logs."""
-    value = json.loads((FORMATS / "report-v1/report.json").read_bytes())
+    value = json.loads((FORMATS / f"report-v1/{name}.json").read_bytes())
     text = report_text(from_json(Report, value, "sample")) + "\n"
-    assert text == (FORMATS / "report-v1/report.txt").read_text()
+    assert text == (FORMATS / f"report-v1/{name}.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from notebooks import Notebook, notebooks
 from traitlets.config import Config
+
+from notebooks import Notebook, notebooks
 
 TOOLS = {
     "nbrw": "tool_nbrw",

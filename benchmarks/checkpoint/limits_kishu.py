@@ -9,6 +9,7 @@ import drive
 import tool_kishu
 from attempts import Attempt
 from IPython.utils.capture import capture_output
+
 from notebooks import Cell, Notebook
 
 

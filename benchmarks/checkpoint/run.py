@@ -28,6 +28,7 @@ from typing import Any
 
 import figures
 from drive import TOOLS
+
 from notebooks import Notebook, notebooks
 
 HERE = Path(__file__).resolve().parent

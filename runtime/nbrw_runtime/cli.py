@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from nbrw_runtime import __version__
 from nbrw_runtime.errors import (
     EXIT_CELL,
+    EXIT_DIFFERENT,
     EXIT_HOST,
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -21,10 +22,11 @@ from nbrw_runtime.errors import (
     UsageError,
 )
 from nbrw_runtime.recipe import RECIPE_PATH, Recipe, read_recipe
+from nbrw_runtime.tolerance import DEFAULT, Tolerance, parse_tolerance
 
 _EXIT_CODES = """\
 exit codes: 0 done, 1 a cell failed, 2 wrong usage, 3 the image is corrupt or of a newer format,
-5 the host lacks something, 130 interrupted"""
+4 outputs or files differ (--verify), 5 the host lacks something, 130 interrupted"""
 
 _EXAMPLES = """\
 examples:
@@ -33,6 +35,7 @@ examples:
   repeat --cells 3,5-7            run these cells, and what they reach
   repeat -p threshold 5.0         with another value for a parameter
   repeat --all                    run every cell
+  repeat --verify                 run every cell; exit code 4 if outputs or files differ
   repeat --from 3 --dry-run       say what would be done, and do nothing
   repeat --from 3 --json -o out.ipynb
 """
@@ -68,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--work-dir", type=Path, default=Path(), metavar="DIR", help="default: the current one")
     add("--timeout", type=float, metavar="SECONDS", help="longest time for one cell")
     add("--allow-errors", action="store_true", help="go on after a cell that fails")
+    add("--verify", action="store_true", help="end with exit code 4 if outputs or files differ")
+    add(
+        "--tolerance", type=_tolerance, default=DEFAULT, metavar="REL[,ABS]",
+        help=f"how far numbers may differ (default: {DEFAULT.relative:g})",
+    )  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
     add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
     inspect = commands.add_parser("inspect", help="say what is in the image")
@@ -127,6 +135,13 @@ def _recipe() -> Recipe:
     return read_recipe(data, path)
 
 
+def _tolerance(text: str) -> Tolerance:
+    try:
+        return parse_tolerance(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _repeat(options: argparse.Namespace) -> int:
     recipe = _recipe()
     from nbrw_runtime.parameters import parse_value
@@ -146,18 +161,25 @@ def _repeat(options: argparse.Namespace) -> int:
         return EXIT_HOST
     if (options.start is not None) + options.everything + bool(options.cells) > 1:
         raise UsageError("repeat --from, --cells and --all: give one of them")
+    # What is restored is the author's own and proves nothing: to verify is to run.
+    chosen = options.start is not None or options.everything or bool(options.cells)
+    request = Request(options.start, options.everything, options.cells)
+    if options.verify and not chosen:
+        request = Request(everything=True, word="--verify")
     watch = _line if sys.stderr.isatty() and not options.json else _nothing
     report = run_repeat(
         recipe,
         RepeatOptions(
             options.notebook,
-            Request(options.start, options.everything, options.cells),
+            request,
             options.dry_run,
             options.output and Path(os.path.abspath(options.output)),
             options.work_dir,
             options.timeout,
             options.allow_errors,
             {name: parse_value(text) for name, text in options.parameters},
+            options.verify,
+            options.tolerance,
         ),
         watch,
     )
@@ -168,7 +190,16 @@ def _repeat(options: argparse.Namespace) -> int:
     failed = [cell for cell in report.cells if cell.action == "failed"]
     for cell in failed:
         print(f"nbrw: {cell.error}", file=sys.stderr)
-    return EXIT_CELL if failed else EXIT_OK
+    if failed:
+        return EXIT_CELL
+    different = ", ".join(map(str, report.numbers("different"))) if options.verify else ""
+    if different:
+        print(
+            f"nbrw: verify: what cells {different} left differs from the author's; the report "
+            "says in what, --tolerance widens what counts as equal",
+            file=sys.stderr,
+        )
+    return EXIT_DIFFERENT if different else EXIT_OK
 
 
 def _line(text: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime.checkpoint import Omitted, StoredObject
-from nbrw_runtime.compare import differences
-from nbrw_runtime.digest import Digest, digest_file
+from nbrw_runtime.compare import IGNORE_TAG, differences, is_ignored
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError
 from nbrw_runtime.execute import RepeatKernel, started
 from nbrw_runtime.file_watch import FileWatch
@@ -24,10 +24,12 @@ from nbrw_runtime.records import from_json
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
 from nbrw_runtime.report import CellReport
 from nbrw_runtime.store import StackedStore
+from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.versions import Changes
 from nbrw_runtime.view import View
 from nbrw_runtime.walk import Action, Audit, Step, Walk
 from nbrw_runtime.workdir import WorkDirectory
+from nbrw_runtime.written_files import WrittenFiles
 
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _BLOB = re.compile(r"blob (sha256:[0-9a-f]{64})")
@@ -66,6 +68,8 @@ class Follower:
         timeout: float | None = None,
         allow_errors: bool = False,
         everything: bool = False,
+        verify: bool = False,
+        tolerance: Tolerance = DEFAULT,
     ) -> None:
         self.recipe = recipe
         self.cells = {cell.number: cell for cell in cells}
@@ -82,6 +86,8 @@ class Follower:
         self.done: list[CellReport] = []
         self.walk = Walk(Audit(recipe), cells, work.changed)
         self.files = files
+        self.tolerance = tolerance
+        self.written = WrittenFiles(work, tolerance, thorough=verify)
         self.store = StackedStore(())
         self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
         self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
@@ -221,8 +227,6 @@ class Follower:
         return list(json.loads(self.store.get(checkpoint.outputs)))
 
     def _outputs_to_compare(self, cell: Cell, step: Step) -> list[dict[str, Any]] | None:
-        if self.recipe.checkpoint(step.audited) is None:
-            return None
         try:
             return self._author_outputs(step)
         except (IntegrityError, NotFoundError) as error:
@@ -304,6 +308,7 @@ class Follower:
         self._place_files()
         self._bring(kernel, cell, step)
         self.watch(f"cell {cell.number}/{len(self.cells)}  {step.reason}")
+        self.written.begin()
         began = time.monotonic()
         outputs = kernel.run(cell.number, cell.source, self.timeout)
         self._check(kernel)
@@ -312,22 +317,17 @@ class Follower:
         raw["outputs"] = outputs.outputs
         raw["execution_count"] = cell.number
         checkpoint = self.recipe.checkpoint(step.audited)
-        compared, found, files = "not compared", [], []
-        author = self._outputs_to_compare(cell, step)
-        if author is not None:
-            found = differences(author, outputs.outputs)
-            files = self._files_that_differ(step)
-            compared = "different" if found or files else "equal"
         report = CellReport(
             cell.number,
             "run",
             step.reason,
             seconds,
             checkpoint.seconds if checkpoint else None,
-            compared,
-            tuple(found),
-            tuple(files),
+            **self._compared(cell, step, outputs.outputs),
         )
+        files = self.files.changes()
+        ours = {p: Digest(d) for p, d in files.items() if d and d.startswith("sha256:")}
+        self.work.note_written(ours)
         error = outputs.error
         expected = checkpoint is not None and checkpoint.status != "ok"
         allowed = self.allow_errors or "raises-exception" in cell.tags or expected
@@ -340,19 +340,16 @@ class Follower:
         if self._settled:
             self.walk.will_run(cell)
         else:
-            self._learn(kernel, cell)
+            self._learn(kernel, cell, files)
         return True
 
-    def _learn(self, kernel: RepeatKernel, cell: Cell) -> None:
-        """What did the cell change?"""
+    def _learn(self, kernel: RepeatKernel, cell: Cell, files: dict[str, str | None]) -> None:
+        """What did the cell change? Of ``files`` it is known."""
         answer = kernel.ask("changes_json")
         self._check_late(answer)
         self._unswept = answer["unswept"]
         objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
         omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
-        files = self.files.changes()
-        ours = {p: Digest(d) for p, d in files.items() if d and d.startswith("sha256:")}
-        self.work.note_written(ours)
         self.walk.ran(
             cell,
             Changes(
@@ -386,18 +383,28 @@ class Follower:
             f"stored: {why.reason}; repeat with --from {maker}"
         )
 
-    def _files_that_differ(self, step: Step) -> list[str]:
+    def _compared(self, cell: Cell, step: Step, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the report says of a comparison with the author's outputs and files."""
         checkpoint = self.recipe.checkpoint(step.audited)
-        found = []
-        for stored in checkpoint.files if checkpoint else ():
-            place = self.work.place(stored.path)
-            if place is None or stored.link:
-                continue
-            if not place.is_file() or digest_file(place)[0] != stored.digest:
-                found.append(str(place.relative_to(self.work.root)))
-            else:
-                self.work.note_written({stored.path: stored.digest})
-        return found
+        if checkpoint is None:
+            return {}
+        files = self.written.compare(checkpoint, self.store)
+        self.work.note_written(files.equal)
+        if is_ignored(cell.source, cell.tags):
+            compared, found = "not compared", []
+            files.remarks.append(f"its outputs are not compared ({IGNORE_TAG})")
+        else:
+            author = self._outputs_to_compare(cell, step)
+            found = [] if author is None else differences(author, outputs, self.tolerance)
+            compared = "not compared" if author is None else "equal"
+        if found or files.differences:
+            compared = "different"
+        return {
+            "outputs": compared,
+            "differences": (*found, *files.differences),
+            "files": tuple(files.names),
+            "remarks": tuple(files.remarks),
+        }
 
     def _fail(self, number: int, text: str, report: CellReport | None = None) -> None:
         base = report or CellReport(number, "failed", self.forced.get(number, ""))

@@ -19,11 +19,15 @@ __all__ = ["Action", "Plan", "Request", "Step", "make_plan", "requested"]
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller asked for: ``--from N`` (``start``), ``--cells``, ``--all``."""
+    """What the caller asked for: ``--from N`` (``start``), ``--cells``, ``--all``.
+
+    ``word`` is what the caller said to have everything run.
+    """
 
     start: int | None = None
     everything: bool = False
     cells: tuple[int, ...] = ()
+    word: str = "--all"
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def requested(cells: Sequence[Cell], request: Request) -> dict[int, str]:
     found = dict.fromkeys(request.cells, "--cells")
     start = 1 if request.everything else request.start
     if start is not None:
-        why = "--all" if request.everything else f"--from {start}"
+        why = request.word if request.everything else f"--from {start}"
         for number in range(start, last + 1):
             found[number] = why if number == start else f"after cell {start}, which runs"
     return found

@@ -19,13 +19,17 @@ from nbrw_runtime.planned import load_notebook, planned
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.report import Report
 from nbrw_runtime.session_file import write_atomically
+from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.view import View, open_view
 from nbrw_runtime.workdir import WorkDirectory
 
 
 @dataclass(frozen=True)
 class RepeatOptions:
-    """What to repeat. ``notebook`` None: the author's. ``timeout`` in seconds for each cell."""
+    """What to repeat. ``notebook`` None: the author's. ``timeout`` in seconds for each cell.
+
+    ``verify``: the files of cells are compared more thoroughly, and the report counts.
+    """
 
     notebook: Path | None = None
     request: Request = field(default_factory=Request)
@@ -35,6 +39,8 @@ class RepeatOptions:
     timeout: float | None = None
     allow_errors: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    verify: bool = False
+    tolerance: Tolerance = DEFAULT
 
 
 def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda text: None) -> Report:
@@ -75,6 +81,8 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
                     timeout=options.timeout,
                     allow_errors=options.allow_errors,
                     everything=everything,
+                    verify=options.verify,
+                    tolerance=options.tolerance,
                 )
                 try:
                     done = run.execute(runs)
@@ -97,6 +105,8 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
         view=view.strategy,
         seconds=round(time.monotonic() - began, 3),
         notes=(*notes, *run.notes),
+        verify=options.verify,
+        tolerance=options.tolerance if options.verify or options.tolerance != DEFAULT else None,
     )
     _write_notebook(notebook, report, output)
     return report

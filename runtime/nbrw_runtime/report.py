@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime.records import to_json
+from nbrw_runtime.tolerance import Tolerance
 
 REPORT_FORMAT = "nbrw.report"
 REPORT_VERSION = 1
@@ -16,6 +17,8 @@ class CellReport:
     """One cell. ``action`` is ``restored``, ``run``, ``skipped`` or ``failed``.
 
     ``outputs`` is ``equal``, ``different``, ``restored`` or ``not compared``; times in seconds.
+    ``differences`` are sentences on outputs and files, ``files`` the names of those that differ,
+    ``remarks`` what else there is to say of the comparison.
     """
 
     cell: int
@@ -27,11 +30,15 @@ class CellReport:
     differences: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     error: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole repeat. ``image`` is the title, ``created_by`` the nbrw that built it."""
+    """A whole repeat. ``image`` is the title, ``created_by`` the nbrw that built it.
+
+    ``tolerance`` is the one asked for, or that of ``--verify``; None: the usual one.
+    """
 
     image: str
     created_by: str
@@ -42,6 +49,8 @@ class Report:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+    verify: bool = False
+    tolerance: Tolerance | None = None
     format: str = REPORT_FORMAT
     version: int = REPORT_VERSION
 
@@ -50,11 +59,19 @@ class Report:
         """Whether no cell that was compared differs and none failed."""
         return not any(c.outputs == "different" or c.action == "failed" for c in self.cells)
 
+    def numbers(self, outputs: str) -> tuple[int, ...]:
+        """The cells that were run, and compared with this outcome."""
+        ran = ("run", "failed")
+        return tuple(c.cell for c in self.cells if c.action in ran and c.outputs == outputs)
+
 
 def report_to_json(report: Report) -> dict[str, Any]:
     """The JSON object, with every field."""
     value = to_json(report)
     value.update(format=report.format, version=report.version, equal=report.equal)
+    if report.verify:
+        for outputs in ("equal", "different", "not compared"):
+            value[outputs.replace(" ", "_") + "_cells"] = list(report.numbers(outputs))
     return value
 
 
@@ -74,10 +91,12 @@ def report_text(report: Report) -> str:
         right = [text.rjust(width) for text, width in zip(row[2:4], widths[2:4], strict=True)]
         lines.append("  ".join([*left, *right, row[4].ljust(widths[4]), row[5]]).rstrip())
     for cell in report.cells:
-        if cell.differences:
-            lines.append(f"cell {cell.cell} differs in: {', '.join(cell.differences)}")
-        if cell.files:
-            lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(cell.files)}")
+        lines += [f"cell {cell.cell} differs in: {text}" for text in cell.differences]
+        said = [name for name in cell.files if f"file {name}: " in "\n".join(cell.differences)]
+        others = [name for name in cell.files if name not in said]
+        if others:
+            lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(others)}")
+        lines += [f"cell {cell.cell}: {text}" for text in cell.remarks]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(_summary(report))
     return "\n".join(lines)
@@ -96,8 +115,24 @@ def _summary(report: Report) -> str:
     text = ", ".join(parts) or "no cells"
     if report.dry_run:
         return f"planned: {text}; nothing was run; {saved:.1f} s of the author's run are saved"
+    if report.verify:
+        return f"{text} in {report.seconds:.1f} s; {_verdict(report)}"
     compared = [c for c in report.cells if c.outputs in ("equal", "different")]
     if not compared:
         return f"{text} in {report.seconds:.1f} s"
     verdict = "outputs equal the author's" if report.equal else "outputs DIFFER from the author's"
     return f"{text} in {report.seconds:.1f} s; {verdict}"
+
+
+def _verdict(report: Report) -> str:
+    equal, different, other = map(report.numbers, ("equal", "different", "not compared"))
+    parts = [f"{_cells(equal)} equal to the author's"]
+    if different:
+        parts.append(f"{_cells(different)} DIFFERENT ({', '.join(map(str, different))})")
+    if other:
+        parts.append(f"{_cells(other)} not compared ({', '.join(map(str, other))})")
+    return f"verified: {', '.join(parts)}; numbers within {report.tolerance}"
+
+
+def _cells(numbers: tuple[int, ...]) -> str:
+    return f"{len(numbers)} cell{'s' * (len(numbers) != 1)}"

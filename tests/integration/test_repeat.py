@@ -197,6 +197,49 @@ def test_all_runs_every_cell(image, work):
     assert report["equal"]
 
 
+def test_verify_runs_every_cell_and_ends_with_0_if_all_is_equal(image, work):
+    """What is restored would prove nothing; --from and --cells choose less."""
+    report = repeat(image, work, "--verify")
+    assert set(actions(report)) == {"run"}
+    assert report["equal_cells"] == [1, 2, 3, 4, 5, 6] and report["different_cells"] == []
+    assert report["cells"][0]["reason"] == "--verify"
+    report = repeat(image, work, "--verify", "--from", "6")
+    assert report["equal_cells"] == [6]
+
+
+def test_verify_ends_with_4_if_outputs_or_files_differ(image, work):
+    """The edited cell has no author's output; what it reaches differs, and it is said in what."""
+    path = edited(image, work, 2, CELLS[1].replace("> limit", "> limit + 1"))
+    words = (path.name, "--verify", "--from", "2")
+    report = repeat(image, work, *words, code=4)
+    assert report["not_compared_cells"] == [2]
+    assert report["different_cells"] == [4, 6]
+    (found,) = report["cells"][5]["differences"]
+    assert found.startswith("stdout, `input 124.0` instead of `input 135.0`")
+    assert "cells 4, 6 left differs from the author's" in fails(image, work, *words, code=4)
+    assert repeat(image, work, *words, "--tolerance", "0.1", code=4)["different_cells"] == [4]
+    path = edited(image, work, 6, "print('new')")
+    assert repeat(image, work, *words[:2], "--cells", "6")["not_compared_cells"] == [6]
+    path = edited(image, work, 5, "1 / 0")
+    assert repeat(image, work, *words, code=1)["cells"][4]["action"] == "failed"
+
+
+def test_a_file_that_an_edited_cell_wrote_is_no_obstacle_later(image, work):
+    """It is the repeat's own, also if all cells after it were run without a look at changes."""
+    path = edited(image, work, 2, CELLS[1].replace("> limit", "> limit + 1"))
+    repeat(image, work, path.name, "--from", "2")
+    assert (work / "found.txt").read_text() == "8"
+    assert repeat(image, work, "--from", "4")["equal"]
+    assert (work / "found.txt").read_text() == "9"
+
+
+def test_a_tolerance_that_is_none_is_refused(image, work):
+    """Exit code 2, with what it should be."""
+    words = ("run", "--engine", "embedded", image, "repeat", "--verify", "--tolerance", "a")
+    done = run("nbrw", *words, cwd=work)
+    assert done.returncode == 2 and "RELATIVE,ABSOLUTE" in done.stderr
+
+
 @pytest.mark.parametrize("number", ["0", "7", "-1"])
 def test_a_cell_out_of_range_is_refused(image, work, number):
     """With the cells that there are."""
