@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbrw_builder import tracee_memory as memory
 from nbrw_builder.executables import interpreters
 from nbrw_builder.file_changes import FileChanges
 from nbrw_builder.syscalls import OPENS
 from nbrw_builder.trace_writer import TraceWriter
+from nbrw_runtime import tracee_memory as memory
 
 _MARKER = b"/nbrw/cell/"
 _AT_FDCWD = -100

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbrw_builder.seccomp import install
+from nbrw_runtime.seccomp import install
 
 _PR_SET_PTRACER = 0x59616D61
 FALLBACK_VARIABLE = "NBRW_AUDIT_HOOK"

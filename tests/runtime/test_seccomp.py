@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbrw_builder.seccomp import program
+from nbrw_runtime.seccomp import program
 
 X86_64, OTHER = 0xC000003E, 0x40000003
 TRACE, ALLOW = 0x7FF00000, 0x7FFF0000
