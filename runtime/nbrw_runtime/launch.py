@@ -3,6 +3,7 @@
 Run by the notebook's own interpreter, in whose environment nbrw is not installed:
 ``python <dir>/nbrw_runtime/launch.py --session S [--fallback DIR]... -f CONNECTION [...]``. The
 notebook sees nothing of it: ``sys.path``, ``sys.argv`` and the environment are what they would be.
+``--watch SOCKET`` has a read watch told what the kernel uses (`read_watch.py`).
 """
 
 import sys
@@ -13,16 +14,18 @@ if sys.path and sys.path[0] == __file__.rpartition("/")[0]:
 
 
 def _arguments(argv):  # type: ignore[no-untyped-def]
-    session, fallbacks, rest = "", [], []
+    session, watch, fallbacks, rest = "", "", [], []
     words = iter(argv)
     for word in words:
         if word == "--session":
             session = next(words)
         elif word == "--fallback":
             fallbacks.append(next(words))
+        elif word == "--watch":
+            watch = next(words)
         else:
             rest.append(word)
-    return session, fallbacks, rest
+    return session, watch, fallbacks, rest
 
 
 class _Finder:
@@ -47,7 +50,7 @@ def main() -> None:
     import os
 
     here = os.path.dirname(os.path.abspath(__file__))
-    session_path, fallbacks, rest = _arguments(sys.argv[1:])
+    session_path, watch, fallbacks, rest = _arguments(sys.argv[1:])
     sys.meta_path.append(_Finder(os.path.dirname(here), fallbacks))
     hook = os.environ.pop("NBRW_AUDIT_HOOK", None)
     import ipykernel_launcher
@@ -59,6 +62,11 @@ def main() -> None:
         from nbrw_runtime import audit_hook
 
         audit_hook.install(hook)
+    if watch:
+        from nbrw_runtime import read_watch_install
+
+        # Before there are threads, which would not be watched. Why it cannot be, the watch knows.
+        read_watch_install.install(watch)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     if session_path:

@@ -59,15 +59,17 @@ def _made(path: Path) -> Path:
     return path
 
 
-def kernel_argv(recipe: Recipe, session: Path) -> list[str]:
-    """The argument vector of the repeat kernel."""
+def kernel_argv(recipe: Recipe, session: Path, watch: str = "") -> list[str]:
+    """The argument vector of the repeat kernel; ``watch`` is the socket of its read watch."""
     launch = Path(__file__).with_name("launch.py")
     root = str(launch.parent.parent)
     return [
         recipe.environment.python,
         *interpreter_options(recipe.environment.kernel),
         str(launch),
-        *("--fallback", root, "--session", str(session), "-f", "{connection_file}"),
+        *("--fallback", root, "--session", str(session)),
+        *(("--watch", watch) if watch else ()),
+        *("-f", "{connection_file}"),
         *kernel_options(recipe.environment.kernel),
     ]
 
