@@ -8,10 +8,12 @@ import pytest
 from nbrw_builder.audit_directory import AuditState
 from nbrw_builder.trace_file import read_trace
 from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.recipe import load_document, read_recipe, write_recipe
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.report import Report, report_text, report_to_json
+from nbrw_runtime.result import Result, write_result
 from nbrw_runtime.session_file import Session
 from nbrw_runtime.trace import Facts, Kind
 
@@ -26,6 +28,7 @@ FORMATS = Path(__file__).with_name("formats")
         ("audit-v1/audit.json", AuditState),
         ("report-v1/report.json", Report),
         ("report-v1/verified.json", Report),
+        ("result-v1/result.json", Result),
     ],
 )
 def test_a_sample_is_read_and_written_the_same(sample, kind):
@@ -50,6 +53,21 @@ def test_the_sample_of_a_checkpoint_means_what_it_meant():
     ]  # fmt: skip
     # Layers are named by what such digests are made of.
     assert found.digest.hex == ("731a6cc78e40d3ba7539d4ab6b93d1b047fb2314a34558eb994721f9153e260e")
+
+
+def test_the_sample_of_a_result_means_what_it_meant():
+    """What a cell depended on decides whether it is restored."""
+    value = json.loads((FORMATS / "result-v1/result.json").read_bytes())
+    found = from_json(Result, value, "sample")
+    assert found.inputs == {"a": "sha256:" + "2a" * 32, "b": None}
+    assert found.files["/home/ada/absent"] is None and len(found.checkpoint.blobs) == 6
+    assert found.hidden == "it runs %magic"
+    assert found.identity.hex == "cece5bbf213cd887a20c4083029d212c23d223e609c56bbf2551d9a7b9354923"
+    # Files are named by this.
+    assert (
+        digest_bytes(write_result(found)).hex
+        == "266e08b1f2f1e78b2e7ce5fefd5876ce8ca7289fecc8d1e3b2c651362166553d"
+    )
 
 
 def test_the_sample_of_a_recipe_is_read_and_written_to_the_byte():
@@ -91,6 +109,7 @@ def test_the_text_of_a_report_is_what_it_was(name):
         ("session-v1/session.json", "nbrw.session"),
         ("audit-v1/audit.json", "nbrw.audit"),
         ("report-v1/report.json", "nbrw.report"),
+        ("result-v1/result.json", "nbrw.result"),
     ],
 )
 def test_a_newer_version_is_refused_by_name(sample, name):

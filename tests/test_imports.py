@@ -15,7 +15,8 @@ BUILDER = HERE.parent / "builder/nbrw_builder"
 PURE_RUNTIME = {
     "accesses", "checkpoint", "compare", "compare_content", "compare_html", "compare_npy",
     "compare_png", "compare_text", "compare_tree", "dependency", "describe", "errors", "names",
-    "outputs", "parameters", "paths", "plan", "recipe", "records", "report", "tolerance", "trace",
+    "outputs", "parameters", "paths", "plan", "recipe", "records", "report", "result",
+    "tolerance", "trace",
     "watched_calls",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}

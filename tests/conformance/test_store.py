@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbrw_runtime.caller_store import open_caller_store
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import IntegrityError, NotFoundError, StorageError
 from nbrw_runtime.store import DirectoryStore, MemoryStore, StackedStore, _write_all
 
-KINDS = ["memory", "directory", "stacked"]
+KINDS = ["memory", "directory", "stacked", "caller"]
 
 
 def make(kind, place):
@@ -24,6 +25,10 @@ def make(kind, place):
         return MemoryStore()
     if kind == "directory":
         return DirectoryStore(place / "store")
+    if kind == "caller":
+        with open_caller_store(place, {"NBRW_CACHE_DIR": str(place / "cache")}) as store:
+            assert not store.why_not
+            return store.blobs
     return StackedStore([DirectoryStore(place / "upper"), DirectoryStore(place / "lower")])
 
 
@@ -32,7 +37,7 @@ def store(request, tmp_path):
     return make(request.param, tmp_path)
 
 
-@pytest.fixture(params=["directory", "stacked"])
+@pytest.fixture(params=["directory", "stacked", "caller"])
 def on_disk(request, tmp_path):
     return make(request.param, tmp_path)
 
