@@ -22,14 +22,8 @@ from nbrw_runtime.errors import FormatError
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.plan import Action, Request, make_plan
 from nbrw_runtime.recipe import Environment, Recipe
+from nbrw_runtime.result import lasting_variables
 from nbrw_runtime.trace import Event, Kind, Trace
-
-# Variables that change from one login to the next and that no notebook computes with.
-_VOLATILE = (
-    "_", "COLUMNS", "DBUS_", "DISPLAY", "HIST", "INVOCATION_ID", "JOURNAL_STREAM", "LINES",
-    "LS_COLORS", "OLDPWD", "PS1", "PWD", "PYTEST_", "SHLVL", "SSH_", "STY", "SUDO_", "TERM",
-    "TMUX", "VSCODE_", "WAYLAND_", "WINDOWID", "XDG_",
-)  # fmt: skip
 
 # What saving a notebook and building an image of it add to a directory.
 _NOT_INPUTS = (".ipynb", ".sif", ".tar")
@@ -38,8 +32,7 @@ _NOT_INPUTS = (".ipynb", ".sif", ".tar")
 def environment_digest(variables: Mapping[str, str] | None = None) -> Digest:
     """The identity of the environment variables that a notebook may depend on."""
     found = os.environ if variables is None else variables
-    kept = {name: text for name, text in found.items() if not name.startswith(_VOLATILE)}
-    return digest_json(sorted(kept.items()))
+    return digest_json(sorted(lasting_variables(found).items()))
 
 
 def first_to_run(

@@ -30,6 +30,7 @@ from nbrw_builder.progress import Progress
 from nbrw_builder.relocate import ImageEnvironment, image_environment
 from nbrw_builder.resolve import Resolved, ResolveOptions, resolve
 from nbrw_builder.runtime_entries import runtime_support_entries
+from nbrw_runtime.cache_place import xdg_cache_home
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.recipe import (
@@ -123,7 +124,8 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         ignore=(
             str(audit.directory.root),
             str(runtime_root() / "nbrw_runtime"),
-            str(default_cache().parent),
+            str(default_cache()),
+            str(xdg_cache_home()),
         ),
         include_private=request.include_private,
         preserved_root=str(audit.directory.trace / "preserved"),

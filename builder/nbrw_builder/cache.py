@@ -13,6 +13,7 @@ from typing import Any
 
 from nbrw_builder.entry import Entry
 from nbrw_builder.files import file_stamp, temporary_file
+from nbrw_runtime.cache_place import cache_home
 from nbrw_runtime.digest import Digest, digest_bytes, digest_file, digest_json
 
 # A file that changed this recently may change again without a new ctime (the clock of a file
@@ -22,9 +23,8 @@ _VERSION = 1
 
 
 def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/nbrw``, or ``~/.cache/nbrw``."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "nbrw"
+    """``$NBRW_CACHE_DIR``, ``$XDG_CACHE_HOME/nbrw`` or ``~/.cache/nbrw``."""
+    return cache_home()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from nbrw_builder.image_file import ImageFile
+from nbrw_runtime.cache_place import results_root
 
-WORK_DIRECTORY = "/nbrw/work"  # where the caller's directory is, in engines without host paths
+# Where the caller's directories are, in engines without host paths.
+WORK_DIRECTORY = "/nbrw/work"
+CACHE_DIRECTORY = "/nbrw/cache"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,32 @@ class Engine(Protocol):
         Raises HostError if the engine fails before the image's own program starts.
         """
         ...
+
+
+@dataclass(frozen=True)
+class CacheMount:
+    """The directory of what repeats keep, as an engine without host paths shows it to the image.
+
+    ``source`` is on the host (None: it cannot be made, and nothing is kept), ``variables`` tell the
+    image where it is there.
+    """
+
+    source: Path | None
+    target: str
+    variables: dict[str, str]
+
+
+def cache_mount() -> CacheMount:
+    """The caller's."""
+    size = os.environ.get("NBRW_CACHE_SIZE")
+    variables = {"NBRW_CACHE_SIZE": size} if size else {}
+    try:
+        source = results_root()
+        source.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return CacheMount(None, "", variables)
+    variables["NBRW_CACHE_DIR"] = CACHE_DIRECTORY
+    return CacheMount(source, f"{CACHE_DIRECTORY}/{source.name}", variables)
 
 
 def hint_at(name: str, status: int, own: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ it prints and drops its exit code. It serves to ask whether the program works.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -51,10 +52,18 @@ def command(program: str, request: RunRequest) -> list[str]:
         argv.append("--no-eval")
     directory = str(request.directory)
     # Apptainer mounts the current directory by itself, but where it cannot it only warns.
-    if directory != "/" and not any(mark in directory for mark in _SPECIAL):
+    if directory != "/" and not _is_special(directory):
         argv += ["--bind", directory, "--pwd", directory]
+    # What repeats keep is below the home directory, which Apptainer mounts, unless this says so.
+    cache = os.environ.get("NBRW_CACHE_DIR", "")
+    if Path(cache).is_absolute() and Path(cache).is_dir() and not _is_special(cache):
+        argv += ["--bind", cache]
     path = _PREFIX[kind] + str(Path(request.image.path).absolute())
     return [*argv, path, *request.arguments]
+
+
+def _is_special(path: str) -> bool:
+    return any(mark in path for mark in _SPECIAL)
 
 
 def _program() -> str | None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from nbrw_builder.engine import WORK_DIRECTORY, RunRequest
+from nbrw_builder.engine import WORK_DIRECTORY, CacheMount, RunRequest, cache_mount
 from nbrw_builder.errors import HostError
 from nbrw_builder.oci_load import config_digest, docker_archive
 
@@ -53,14 +53,29 @@ class DockerEngine:
     def _create(self, client: Any, request: RunRequest) -> Any:
         import docker
 
+        image, cache = _load(client, request), cache_mount()
+        if cache.source:
+            try:
+                return self._create_with(client, request, image, cache)
+            except docker.errors.APIError:
+                # The engine cannot see the caller's home (root of another machine, on NFS).
+                cache = CacheMount(None, "", {})
+        return self._create_with(client, request, image, cache)
+
+    def _create_with(self, client: Any, request: RunRequest, image: str, cache: CacheMount) -> Any:
+        import docker
+
         user = f"{os.getuid()}:{os.getgid()}" if os.getuid() else None
+        places = {WORK_DIRECTORY: str(request.directory)}
+        if cache.source:
+            places[cache.target] = str(cache.source)
         return client.containers.create(
-            _load(client, request),
+            image,
             list(request.arguments),
-            mounts=[docker.types.Mount(WORK_DIRECTORY, str(request.directory), type="bind")],
+            mounts=[docker.types.Mount(at, source, type="bind") for at, source in places.items()],
             working_dir=WORK_DIRECTORY,
             user=user,
-            environment={"HOME": "/tmp"} if user else None,
+            environment={**cache.variables, **({"HOME": "/tmp"} if user else {})},
             # An engine can be set up without its usual network.
             network_mode="bridge" if client.networks.list(names=["bridge"]) else "none",
             init=True,

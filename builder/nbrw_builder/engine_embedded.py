@@ -28,8 +28,9 @@ from nbrw_runtime.paths import is_system
 
 # As `apptainer --cleanenv` keeps them.
 _KEPT = {
-    "HOME", "USER", "LOGNAME", "TERM", "XDG_CACHE_HOME", "http_proxy", "https_proxy", "all_proxy",
-    "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "HOME", "USER", "LOGNAME", "TERM", "XDG_CACHE_HOME", "NBRW_CACHE_DIR", "NBRW_CACHE_SIZE",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
+    "ALL_PROXY", "NO_PROXY",
 }  # fmt: skip
 _FOR_THE_IMAGE = ("APPTAINERENV_", "SINGULARITYENV_")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -99,7 +100,7 @@ def make_order(request: RunRequest, root: Path, stage: Path) -> Order:
     """The sandbox's order: what is mounted, and the environment."""
     environment = clean_environment(os.environ)
     wanted = [environment.get("HOME", ""), str(request.directory), "/tmp", "/var/tmp"]
-    wanted.append(environment.get("XDG_CACHE_HOME", ""))
+    wanted += [environment.get(name, "") for name in ("XDG_CACHE_HOME", "NBRW_CACHE_DIR")]
     binds = [path for path in map(os.path.normpath, wanted) if _can_be_bound(path)]
     return Order(
         root=str(root),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from nbrw_builder.engine import WORK_DIRECTORY, RunRequest, hint_at
+from nbrw_builder.engine import WORK_DIRECTORY, RunRequest, cache_mount, hint_at
 from nbrw_builder.errors import HostError
 from nbrw_builder.foreground import run_foreground
 from nbrw_builder.oci_load import config_digest
@@ -46,12 +46,20 @@ class PodmanEngine:
 
 def command(image: str, request: RunRequest) -> list[str]:
     """The argument vector that runs a loaded image."""
-    source = _quoted(f"src={request.directory}")
+    cache = cache_mount()
+    words = ["--mount", _bind(request.directory, WORK_DIRECTORY)]
+    if cache.source:
+        words += ["--mount", _bind(cache.source, cache.target)]
+    for name, text in cache.variables.items():
+        words += ["--env", f"{name}={text}"]
     return [
-        "podman", "run", "--rm", "--interactive", "--network", "host", "--mount",
-        f"type=bind,{source},dst={WORK_DIRECTORY}", "--workdir", WORK_DIRECTORY, image,
-        *request.arguments,
+        "podman", "run", "--rm", "--interactive", "--network", "host", *words,
+        "--workdir", WORK_DIRECTORY, image, *request.arguments,
     ]  # fmt: skip
+
+
+def _bind(source: Path, target: str) -> str:
+    return f"type=bind,{_quoted(f'src={source}')},dst={target}"
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,12 @@ import pytest
 from nbrw_builder import engine_apptainer, engine_podman
 from nbrw_builder.engine import RunRequest, hint_at
 from nbrw_builder.engine_docker import DockerEngine
-from nbrw_builder.engine_embedded import EmbeddedEngine, check_directory, clean_environment
+from nbrw_builder.engine_embedded import (
+    EmbeddedEngine,
+    check_directory,
+    clean_environment,
+    make_order,
+)
 from nbrw_builder.errors import HostError
 from nbrw_builder.image_file import OciImage, SifImage, open_image
 from nbrw_builder.oci_load import config_digest, docker_archive
@@ -117,12 +122,38 @@ def test_apptainer_does_not_evaluate_arguments_of_converted_images():
     assert argv[-2:] == ["oci-archive:/i/t.tar", "$x"]
 
 
-def test_podman_mounts_a_directory_whatever_its_name():
+def test_podman_mounts_a_directory_whatever_its_name(tmp_path, monkeypatch):
     """Commas and quotes are quoted as comma-separated values are."""
+    monkeypatch.setenv("NBRW_CACHE_DIR", str(tmp_path))
     request = RunRequest(OciImage(Path("/i"), "oci-dir"), ("x",), Path('/w/a,b"c'))
     argv = engine_podman.command("abc", request)
     assert 'type=bind,"src=/w/a,b""c",dst=/nbrw/work' in argv
     assert argv[-2:] == ["abc", "x"]
+
+
+def test_what_repeats_keep_is_shown_to_the_image(tmp_path, monkeypatch):
+    """By every engine: with its own path, or where the image is told that it is."""
+    monkeypatch.setenv("NBRW_CACHE_DIR", str(tmp_path / "c"))
+    monkeypatch.setenv("NBRW_CACHE_SIZE", "5G")
+    request = RunRequest(OciImage(Path("/i"), "oci-dir"), (), tmp_path)
+    argv = engine_podman.command("abc", request)
+    assert f"type=bind,src={tmp_path}/c/repeats,dst=/nbrw/cache/repeats" in argv
+    assert "NBRW_CACHE_DIR=/nbrw/cache" in argv and "NBRW_CACHE_SIZE=5G" in argv
+    assert (tmp_path / "c/repeats").stat().st_mode & 0o777 == 0o700
+    words = engine_apptainer.command("apptainer", request)
+    assert words[words.index(f"{tmp_path}/c") - 1] == "--bind"
+    order = make_order(request, tmp_path, tmp_path)
+    assert f"{tmp_path}/c" in order.binds
+    assert order.environment["NBRW_CACHE_DIR"] == f"{tmp_path}/c"
+
+
+def test_a_cache_that_cannot_be_made_is_not_shown(tmp_path, monkeypatch):
+    """The image is run all the same."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NBRW_CACHE_DIR", str(tmp_path / "file/c"))
+    request = RunRequest(OciImage(Path("/i"), "oci-dir"), (), tmp_path)
+    assert "/nbrw/cache" not in " ".join(engine_podman.command("abc", request))
+    assert "--bind" in engine_apptainer.command("apptainer", request)
 
 
 def test_the_callers_environment_stays_outside():
