@@ -12,12 +12,14 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nbrw_builder.cache import default_cache
+from nbrw_runtime.cache_kinds import to_go
 from nbrw_runtime.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, Checkpoint
 from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.errors import FormatError, StorageError, UsageError
@@ -30,6 +32,7 @@ AUDIT_FORMAT = "nbrw.audit"
 AUDIT_VERSION = 1
 #: Audits of all notebooks together; those used longest ago go first.
 KEEP_BYTES = 30 << 30
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,11 @@ class AuditDirectory:
                 "name another place with XDG_CACHE_HOME"
             ) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not _lock(descriptor):
                 raise UsageError(
                     f"audit in {self.root}: another build of this notebook is at work; "
                     "wait for its end"
-                ) from error
+                )
             os.utime(descriptor)
             yield
         finally:
@@ -188,23 +189,60 @@ class AuditDirectory:
                     (self.store_root / "sha256" / digest.hex).unlink()
 
 
+def _lock(descriptor: int) -> bool:
+    """Whether it is ours now. Who only asks whether a build is at work has it for a moment."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def prune_audits(keep: Path, limit: int = KEEP_BYTES) -> None:
     """Remove the audits used longest ago until all together have at most ``limit`` bytes.
 
     The one at ``keep`` and those that another build works in stay.
     """
+    found = list_audits(keep.parent)
+    left = limit - sum(size for _, size, root in found if root == keep)
+    others = [item for item in found if item[2] != keep]
+    for _, root in to_go(others, left, None):
+        remove_audit(root)
+
+
+def list_audits(directory: Path) -> list[tuple[float, int, Path]]:
+    """All audits: when used last (since the epoch), bytes, and where."""
     found = []
-    for root in keep.parent.iterdir():
-        with contextlib.suppress(OSError):
-            used = (root / "lock").stat().st_mtime
-            size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
-            found.append((root != keep, -used, size, root))
-    total = 0
-    for _, _, size, root in sorted(found):
-        total += size
-        if total <= limit or root == keep:
-            continue
-        with contextlib.suppress(OSError), open(root / "lock", "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with contextlib.suppress(OSError):
+        for root in directory.iterdir():
+            with contextlib.suppress(OSError):
+                used = (root / "lock").stat().st_mtime
+                size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+                found.append((used, size, root))
+    return found
+
+
+def remove_audit(root: Path) -> bool:
+    """Remove an audit, unless a build works in it."""
+    with locked_if_idle(root) as idle:
+        if idle:
             shutil.rmtree(root, ignore_errors=True)
-            total -= size
+        return idle
+
+
+@contextlib.contextmanager
+def locked_if_idle(root: Path) -> Iterator[bool]:
+    """Keep builds out of an audit while the block lasts; False: one is at work."""
+    descriptor = -1
+    try:
+        descriptor = os.open(root / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        idle = True
+    except OSError:
+        idle = False
+    try:
+        yield idle
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from nbrw_builder import __version__
+from nbrw_builder.cache_commands import cache_command
 from nbrw_runtime.errors import EXIT_INTERRUPTED, CellError, NbrwError
 from nbrw_runtime.parameters import parse_value
 
@@ -130,6 +131,7 @@ def nbrw() -> None:
 
 
 nbrw.add_command(build_command, "build")
+nbrw.add_command(cache_command)
 
 
 @nbrw.command(

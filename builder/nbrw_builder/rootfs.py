@@ -78,6 +78,15 @@ def _unpack(image: ImageFile, tree: Path, say: Callable[[str], object]) -> None:
     say(f"unpacked in {time.monotonic() - began:.1f} s to {tree}")
 
 
+def list_trees(directory: Path) -> list[tuple[float, int, Path]]:
+    """All unpacked images: when used last (since the epoch), bytes, and where."""
+    try:
+        found = [path for path in directory.iterdir() if len(path.name) == 64 and path.is_dir()]
+    except OSError:
+        return []
+    return [(_used(path), _size(path), path) for path in found]
+
+
 def _make_room(directory: Path, keep: Path, limit: int = LIMIT) -> None:
     """Remove the trees used longest ago, but none that somebody runs, until the limit holds."""
     found = [path for path in directory.iterdir() if len(path.name) == 64 and path != keep]
@@ -87,16 +96,24 @@ def _make_room(directory: Path, keep: Path, limit: int = LIMIT) -> None:
     for path in sorted(found, key=_used, reverse=True):
         left -= _size(path)
         if left < 0:
-            _remove(path)
+            remove_tree(path)
 
 
-def _remove(tree: Path) -> None:
+def remove_tree(tree: Path) -> bool:
+    """Remove an unpacked image, unless somebody runs it."""
     with _try_lock(tree.with_name(tree.name + ".lock")) as held:
         if held:
             # Not by its name any more before the first file goes: it is whole or not there.
             gone = tree.with_name(f".{tree.name}.gone-{os.getpid()}")
             tree.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+        return held
+
+
+def in_use(tree: Path) -> bool:
+    """Whether somebody runs or unpacks it."""
+    with _try_lock(tree.with_name(tree.name + ".lock")) as held:
+        return not held
 
 
 @contextlib.contextmanager

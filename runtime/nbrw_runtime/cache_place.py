@@ -14,6 +14,8 @@ from pathlib import Path
 _MOST = 20 * 10**9
 _SHARE = 10  # one part in so many of what is free
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+_AGE = re.compile(r"(\d+(?:\.\d+)?) ?([mhdw])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", re.IGNORECASE)
 
 
@@ -42,6 +44,14 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"not a size such as 5G or 500M: {text!r}")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def parse_age(text: str) -> float:
+    """Seconds, of ``90m``, ``12h``, ``30d``, ``2w``. Raises ValueError."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"not a time such as 12h or 30d: {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def size_limit(free: int, kept: int, variables: Mapping[str, str] | None = None) -> tuple[int, str]:

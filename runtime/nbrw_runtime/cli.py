@@ -1,4 +1,4 @@
-"""The commands of an image: repeat, inspect, exec, kernel, help."""
+"""The commands of an image: repeat, inspect, cache, exec, kernel, help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nbrw_runtime import __version__
+from nbrw_runtime import __version__, cache_cli
 from nbrw_runtime.errors import (
     EXIT_CELL,
     EXIT_DIFFERENT,
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
     inspect = commands.add_parser("inspect", help="say what is in the image")
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    cache_cli.add_parser(commands)
     run = commands.add_parser("exec", help="run a program in the image")
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT...]")
     kernel = commands.add_parser("kernel", help="be a Jupyter kernel (for kernelspec nbrw-repeat)")
@@ -247,4 +248,10 @@ def _kernel(options: argparse.Namespace) -> int:
     os.execve(argv[0], argv, kernel_environment(recipe, scratch))
 
 
-_COMMANDS = {"repeat": _repeat, "inspect": _inspect, "exec": _exec, "kernel": _kernel}
+_COMMANDS = {
+    "repeat": _repeat,
+    "inspect": _inspect,
+    "cache": cache_cli.run,
+    "exec": _exec,
+    "kernel": _kernel,
+}
