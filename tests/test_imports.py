@@ -13,11 +13,10 @@ RUNTIME = HERE.parent / "runtime/nbrw_runtime"
 BUILDER = HERE.parent / "builder/nbrw_builder"
 # Values and functions of values: whoever calls them brings the bytes.
 PURE_RUNTIME = {
-    "accesses", "checkpoint", "compare", "compare_content", "compare_html", "compare_npy",
-    "compare_png", "compare_text", "compare_tree", "dependency", "describe", "errors", "names",
-    "outputs", "parameters", "paths", "plan", "recipe", "records", "report", "result",
-    "tolerance", "trace",
-    "watched_calls",
+    "accesses", "cache_report", "checkpoint", "compare", "compare_content", "compare_html",
+    "compare_npy", "compare_png", "compare_text", "compare_tree", "dependency", "describe",
+    "errors", "image_software", "mount_table", "names", "outputs", "parameters", "paths", "plan",
+    "recipe", "records", "report", "result", "tolerance", "trace", "watched_calls",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
 WORLD = {

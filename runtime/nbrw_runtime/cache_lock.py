@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from nbrw_runtime.mount_table import mount_of, read_mounts
+
 _PATIENCE = 30.0  # seconds that somebody may take to remove things
 _FORBIDDING = {
     "nfs": ("local_lock=all", "local_lock=flock", "nolock"),
@@ -64,20 +66,14 @@ def lock_reach(mounts: str, path: str) -> str:
 
     ``mounts`` is the text of ``/proc/self/mountinfo``.
     """
-    best = ("", "", "")
-    for line in mounts.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point, after = _unescaped(fields.split(" ")[4]), rest.split(" ")
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best[0]) and len(after) >= 3:
-            best = (point, after[0], f"{fields.split(' ')[5]},{after[2]}")
-    _, kind, text = best
-    options = text.split(",")
-    bad = [word for word in _FORBIDDING.get(kind, ()) if word in options]
+    mount = mount_of(read_mounts(mounts), path)
+    if mount is None:
+        return ""
+    bad = [word for word in _FORBIDDING.get(mount.kind, ()) if word in mount.options]
     if bad:
-        return f"{kind} is mounted with {bad[0]}: locks hold on one machine only"
-    if kind.startswith(_LOCAL_ONLY) and kind != "fuse.fuse-overlayfs":
-        return f"locks on {kind} may hold on one machine only"
+        return f"{mount.kind} is mounted with {bad[0]}: locks hold on one machine only"
+    if mount.kind.startswith(_LOCAL_ONLY) and mount.kind != "fuse.fuse-overlayfs":
+        return f"locks on {mount.kind} may hold on one machine only"
     return ""
 
 
@@ -86,9 +82,3 @@ def _mounts() -> str:
         return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return ""
-
-
-def _unescaped(text: str) -> str:
-    for code, mark in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, mark)
-    return text

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from nbrw_runtime import tracee_memory as memory
 from nbrw_runtime.accesses import Access, Stamp, Use
+from nbrw_runtime.image_software import ImageSoftware
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
@@ -45,13 +46,16 @@ _VIEWS = frozenset({"chroot", "pivot_root", "unshare", "setns"})
 class CallDecoder:
     """Decodes calls of one kernel and its descendants.
 
-    What lies below ``ignored`` is no access; what lies below ``software`` is none if it is only
-    read or executed.
+    What lies below ``ignored`` is no access; what is ``software`` is none if it is only read or
+    executed.
     """
 
-    def __init__(self, ignored: Sequence[str] = (), software: Sequence[str] = ()) -> None:
-        self._ignored = tuple(os.fsencode(top.rstrip("/") + "/") for top in ignored)
-        self._software = tuple(os.fsencode(top.rstrip("/") + "/") for top in software)
+    def __init__(self, ignored: Sequence[str] = (), software: ImageSoftware | None = None) -> None:
+        software = software or ImageSoftware()
+        self._ignored = _below(ignored)
+        self._tops = _below(software.tops)
+        self._foreign = _below(software.foreign)
+        self._foreign_files = frozenset(os.fsencode(path) for path in software.foreign)
         self._view = _view("self")
         self._same_view: set[int] = set()
 
@@ -92,13 +96,13 @@ class CallDecoder:
             if flags & _O_TMPFILE == _O_TMPFILE:
                 return []  # it has no name yet; linkat gives it one
             reads = flags & _ACCESS == os.O_RDONLY and not flags & (os.O_CREAT | os.O_TRUNC)
-            if reads and path.startswith(self._software):
+            if reads and self._is_software(path):
                 return []
             stamp = _stamp(path)
             use = _use(flags, stamp)
         else:
             if name.startswith("exec"):
-                if path.startswith(self._software):
+                if self._is_software(path):
                     return []
                 use, stamp = Use.EXECUTE, _stamp(path)
             elif name in _MAKES:
@@ -129,6 +133,13 @@ class CallDecoder:
             accesses.append(Access(Use.WRITE, os.fsdecode(new), _stamp(new), pid))
         return [a for a in accesses if not os.fsencode(a.path).startswith(self._ignored)]
 
+    def _is_software(self, path: bytes) -> bool:
+        return (
+            path.startswith(self._tops)
+            and not path.startswith(self._foreign)
+            and path not in self._foreign_files
+        )
+
     def _path(self, pid: int, arguments: Sequence[int], place: int, given: bool) -> bytes | None:
         """The absolute path of an argument; None if it is empty."""
         path = memory.read_string(pid, arguments[place])
@@ -146,6 +157,10 @@ class CallDecoder:
         if name == "openat2":
             return memory.read_words(pid, arguments[2], 1)[0]
         return arguments[_PATHS[name] + 1]
+
+
+def _below(tops: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(os.fsencode(top.rstrip("/") + "/") for top in tops)
 
 
 def _use(flags: int, stamp: Stamp | None) -> Use:

@@ -31,6 +31,7 @@ from typing import Any
 from nbrw_runtime import tracee_memory as memory
 from nbrw_runtime.accesses import Access, Use
 from nbrw_runtime.call_decoder import CallDecoder
+from nbrw_runtime.image_software import ImageSoftware
 from nbrw_runtime.notifications import Answerer, keep_answering
 from nbrw_runtime.unix_path import short_path
 from nbrw_runtime.watched_calls import watched_calls
@@ -47,13 +48,16 @@ _NOT_FILES = ("/proc", "/sys", "/dev")
 class ReadWatch:
     """Watches one kernel, which asks for it at ``socket_path``, and all that descends from it.
 
-    What lies below ``/proc``, ``/sys``, ``/dev`` and ``ignored`` is not written down, what lies
-    below ``software`` only if it is changed. :attr:`why_not` says why nothing is watched, and is
+    What lies below ``/proc``, ``/sys``, ``/dev`` and ``ignored`` is not written down, what is
+    ``software`` only if it is changed. :attr:`why_not` says why nothing is watched, and is
     empty while the kernel is; :attr:`socket_path` is empty where no kernel can be.
     """
 
     def __init__(
-        self, socket_path: str | Path, ignored: Sequence[str] = (), software: Sequence[str] = ()
+        self,
+        socket_path: str | Path,
+        ignored: Sequence[str] = (),
+        software: ImageSoftware | None = None,
     ) -> None:
         self.why_not = "the kernel did not ask to be watched"
         self.socket_path = str(socket_path)
@@ -187,7 +191,7 @@ class ReadWatch:
 
 
 def serve(
-    socket_path: str | Path, ignored: Sequence[str] = (), software: Sequence[str] = ()
+    socket_path: str | Path, ignored: Sequence[str] = (), software: ImageSoftware | None = None
 ) -> ReadWatch:
     """Watch the kernel that is started next, with ``socket_path`` for `read_watch_install.install`.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nbrw_runtime.accesses import Use, used
+from nbrw_runtime.image_software import ImageSoftware
 from nbrw_runtime.read_watch import serve
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
@@ -216,19 +217,23 @@ def test_what_is_moved_linked_and_removed(tmp_path):
 
 
 def test_software_is_noted_only_if_it_is_changed(tmp_path):
-    """And what is ignored is not noted at all."""
-    for name in ("software", "ignored"):
+    """And what is ignored is not noted at all; what is mounted among software is none."""
+    for name in ("software", "software/mounted", "ignored"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").write_text("x")
+    (tmp_path / "software/file").touch()
+    foreign = (str(tmp_path / "software/mounted"), str(tmp_path / "software/file"))
     found, _ = run(
         tmp_path,
         "for top in ('software', 'ignored'):\n"
         "    open(f'{top}/old').read()\n"
-        "    open(f'{top}/new', 'w').write('x')\n",
+        "    open(f'{top}/new', 'w').write('x')\n"
+        "open('software/mounted/old')\n"
+        "open('software/file')\n",
         ignored=[str(tmp_path / "ignored")],
-        software=[str(tmp_path / "software/")],
+        software=ImageSoftware((str(tmp_path / "software"),), foreign),
     )
-    assert below(found.read, tmp_path) == []
+    assert below(found.read, tmp_path) == ["software/file", "software/mounted/old"]
     assert below(found.written, tmp_path) == ["software/new"]
 
 
@@ -377,6 +382,7 @@ def wait_for(condition, seconds=30):
 SUPERVISOR = f"""
 import subprocess, sys, time
 sys.path.insert(0, {str(RUNTIME)!r})
+from nbrw_runtime.image_software import ImageSoftware
 from nbrw_runtime.read_watch import serve
 watch = serve(sys.argv[1])
 subprocess.run([sys.executable, "-c", sys.argv[2], watch.socket_path])
