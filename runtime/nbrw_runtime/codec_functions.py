@@ -10,13 +10,18 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
-from nbrw_runtime.names import FRAME_READERS, definition, words_of
+from nbrw_runtime.local_modules import is_local, module_of
+from nbrw_runtime.names import FRAME_READERS, definition, local_module, words_of
 
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
 
 def reduce(pickler: Any, obj: Any) -> Any:
     """How to pickle a function of the notebook's namespace or a code object; None for all else."""
+    if isinstance(obj, (type, types.FunctionType, types.ModuleType)):
+        brought = module_of(obj)
+        if is_local(brought):
+            pickler.refers.add(local_module(brought))
     if isinstance(obj, types.FunctionType):
         if obj.__globals__ is pickler.context.namespace:
             return _reduce_function(pickler, obj)

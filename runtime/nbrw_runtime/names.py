@@ -35,11 +35,22 @@ _OUTPUTS = re.compile(r"(_{1,3}|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out)\Z")
 
 #: Names that begin so stand for state outside the namespace (`state_providers.py`).
 PREFIX = "<nbrw:"
+_LOCAL_MODULE = f"{PREFIX}module "
 
 
 def definition(name: str) -> str:
     """What functions and classes of this name refer to, whatever they are bound to."""
     return f"{PREFIX}def {name}>"
+
+
+def local_module(name: str) -> str:
+    """Stands for the content of a module that the notebook brings along."""
+    return f"{_LOCAL_MODULE}{name}>"
+
+
+def is_local_module(name: str) -> bool:
+    """Whether this stands for such a module."""
+    return name.startswith(_LOCAL_MODULE)
 
 
 @dataclass(frozen=True)

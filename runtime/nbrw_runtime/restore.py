@@ -118,7 +118,7 @@ def _bring(
         for name in names:
             if name in providers:
                 _set(providers[name], values[name], result)
-            else:
+            elif not name.startswith(PREFIX):
                 namespace[name] = values[name]
                 result.names[cell].append(name)
         if len(names) == len(stored.names):

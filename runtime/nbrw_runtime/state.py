@@ -18,8 +18,8 @@ from typing import Any
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
 from nbrw_runtime.digest import Digest
-from nbrw_runtime.local_modules import leads_to_local_module
-from nbrw_runtime.names import names_of, reach
+from nbrw_runtime.local_modules import LocalModules, leads_to_local_module
+from nbrw_runtime.names import is_local_module, local_module, names_of, reach
 from nbrw_runtime.sharing import ATOMS, groups, shared_roots
 from nbrw_runtime.state_providers import Provider
 from nbrw_runtime.user_names import UserNames
@@ -81,6 +81,7 @@ class StateTracker:
     _swept_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self._local_modules = LocalModules()
         self._user_names = UserNames(self.namespace, self.hidden)
 
     def user_names(self) -> list[str]:
@@ -99,6 +100,7 @@ class StateTracker:
             found = self._dump_provider(provider)
             if isinstance(found, Dump):
                 self._learn((provider.name,), found)
+        self._modules(keep=False)
 
     def before(self, source: str) -> Mapping[str, int]:
         """A cell with this code will run: names that have changed behind our back, and since when.
@@ -129,8 +131,8 @@ class StateTracker:
             found = self._look(reached, keep, reached, source)
         deleted = sorted(self._seen.keys() - names)
         self.removed(deleted)
-        settings = self._settings(keep)
-        return Changes(found.objects + settings, tuple(deleted), found.omitted, found.late)
+        more = self._settings(keep) + self._modules(keep)
+        return Changes(found.objects + more, tuple(deleted), found.omitted, found.late)
 
     def sweep(self) -> Mapping[str, int]:
         """Look at all names: those that have changed behind our back, and since when."""
@@ -143,7 +145,9 @@ class StateTracker:
         providers = {provider.name: provider for provider in self.providers}
         for stored in objects:
             # What a host makes of a setting is no change of the next cell's either.
-            made = self._as_restored(stored, providers)
+            made = None
+            if not is_local_module(stored.names[0]):
+                made = self._as_restored(stored, providers)
             if isinstance(made, Dump):
                 self._learn(stored.names, made)
             else:
@@ -310,6 +314,18 @@ class StateTracker:
                 if known is None or known.identity != identity:
                     objects.append(self._stored(group, found, identity, keep))
                     self._learn(group, found)
+        return tuple(objects)
+
+    def _modules(self, keep: bool) -> tuple[StoredObject, ...]:
+        """The modules that the notebook brings along, if loaded since or not what they were."""
+        objects = []
+        for name, content in self._local_modules.now().items():
+            group = (local_module(name),)
+            found = dump({group[0]: content}, self.context)
+            known = self._known.get(group)
+            if isinstance(found, Dump) and (not known or known.identity != found.identity()):
+                objects.append(self._stored(group, found, found.identity(), keep))
+                self._learn(group, found)
         return tuple(objects)
 
     def _dump_provider(self, provider: Provider) -> Dump | Omit | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.names import FILE_QUESTIONS, PREFIX, Names, reach
+from nbrw_runtime.names import FILE_QUESTIONS, PREFIX, Names, is_local_module, reach
 
 __all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
 
@@ -183,7 +183,7 @@ class Versions:
         self.names[name] = version
         self._count(name)
         self.makers[name] = cell
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and not is_local_module(name):
             self._outside.add(name)
 
     def _forget(self, name: str) -> None:

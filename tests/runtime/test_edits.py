@@ -5,6 +5,9 @@ Each scenario: the author's cells, the edited cells, and a letter for each: r re
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 
 import repeat_harness
@@ -236,3 +239,46 @@ def test_a_changed_input_of_the_same_size_and_time_runs_its_readers(tmp_path):
     same = Repeat(tmp_path / "same", recipe, store, sources, files={"in.txt": "one"})
     other = Repeat(tmp_path / "other", recipe, store, sources, files={"in.txt": "two"})
     assert (same.actions, other.actions) == ("rr", "Xr")
+
+
+LOCAL = ["import helper_nbrw as h\nprint(1)", "n = h.f(2)", "print(n)", "print(4)"]
+FROM = ["from helper_nbrw import f\nprint(1)", "n = f(2)", "print(n)", "print(4)"]
+OBJECT = ["from helper_nbrw import A\na = A()", "n = a.f(2)", "print(n)", "print(4)"]
+CODE = "def f(x):\n    return x * {}\nclass A:\n    def f(self, x):\n        return x * {}\n"
+
+
+@pytest.mark.parametrize(
+    ("sources", "text", "expected"),
+    [
+        (LOCAL, CODE.format(3, 3), "XXXr"),
+        (FROM, CODE.format(3, 3), "XXXr"),
+        (OBJECT, CODE.format(3, 3), "XXXr"),
+        (LOCAL, CODE.format(2, 2), "rrrr"),
+        (LOCAL, CODE.format(2, 2) + "# a comment\n", "XXrr"),
+    ],
+)
+def test_an_edited_module_of_the_notebooks_directory_runs_those_who_use_it(
+    tmp_path, monkeypatch, sources, text, expected
+):
+    """By its name, by a function's or a class' from it; a result that is equal goes no further."""
+    files, changed = {"helper_nbrw.py": CODE.format(2, 2)}, {"helper_nbrw.py": text}
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget(place):
+        sys.modules.pop("helper_nbrw", None)
+        importlib.invalidate_caches()
+        sys.path[:] = [str(place), *(p for p in sys.path if not p.startswith(str(tmp_path)))]
+
+    before = list(sys.path)
+    try:
+        forget(tmp_path / "audit" / "author")
+        recipe, store = audit(tmp_path / "audit", sources, files)
+        forget(tmp_path / "repeat")
+        repeat = Repeat(tmp_path / "repeat", recipe, store, sources, files=changed)
+        forget(tmp_path / "plain")
+        expected_outputs = plain_run(tmp_path / "plain", sources, changed)
+    finally:
+        sys.modules.pop("helper_nbrw", None)
+        sys.path[:] = before
+    assert repeat.outputs == expected_outputs, [(c.cell, c.reason) for c in repeat.report]
+    assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]

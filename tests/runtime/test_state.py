@@ -23,6 +23,7 @@ class Notebook:
         self.store = MemoryStore()
         context = SaveContext(self.namespace, self.store)
         self.tracker = StateTracker(self.namespace, frozenset({"In"}), context, **settings)
+        self.tracker.baseline()
         self.checkpoints = []
 
     def cell(self, source):
