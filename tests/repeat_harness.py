@@ -11,6 +11,7 @@ import os
 import random
 import re
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +20,20 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from nbrw_runtime import session as session_module
+from nbrw_runtime.accesses import Used
+from nbrw_runtime.caller_store import open_caller_store
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import canonical_json, digest_file
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.follow import Again, Follower
+from nbrw_runtime.kept_results import KeptResults, _stamp
 from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.outputs import CellOutputs
 from nbrw_runtime.plan import Action, Request, make_plan
 from nbrw_runtime.recipe import Environment, Recipe, recipe_cells
 from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.result import environment_digest
 from nbrw_runtime.session import KernelSession
 from nbrw_runtime.session_file import Session, write_atomically
 from nbrw_runtime.store import DirectoryStore, StackedStore
@@ -42,7 +47,8 @@ SWEEP_SHARE = None
 
 def _hook(event, arguments):
     if event in ("open", "os.listdir", "os.remove") and _watching:
-        _watching[-1].seen(event, arguments[0])
+        writes = event == "open" and str(arguments[1] or "r")[0] in "wx"
+        _watching[-1].seen("written" if writes else event, arguments[0])
 
 
 sys.addaudithook(_hook)
@@ -110,6 +116,7 @@ class Files:
     def __init__(self, place, session):
         self.place, self.session, self.cell = place, session, 0
         self.read, self.listed = {}, {}
+        self.used = Used()
         self._before = {}
 
     def begin(self, info):
@@ -120,6 +127,8 @@ class Files:
         _watching.clear()
         now = self._look()
         written = [p for p, stamp in now.items() if self._before.get(p) != stamp]
+        self.used.written.update(written)
+        self.used.removed.update(set(self._before) - set(now))
         for path in written:
             self.read.setdefault(path, []).append(self.cell)
         if self.session.written:
@@ -137,9 +146,17 @@ class Files:
             return
         path = os.path.abspath(path or ".")
         if event == "os.listdir" and path == str(self.place):
+            self.used.listed.setdefault(path, _stamp(path))
             self.listed.setdefault(path, []).append(self.cell)
         elif path.startswith(f"{self.place}/"):
+            if event != "written":
+                self.used.read.setdefault(path, _stamp(path))
             self.read.setdefault(path, []).append(self.cell)
+
+    def take(self):
+        """What was used since the last call, as a read watch tells it."""
+        found, self.used = self.used, Used()
+        return found
 
 
 @contextlib.contextmanager
@@ -240,11 +257,13 @@ class View:
 class Repeat:
     """A repeat of a recipe with these sources, in a directory of its own.
 
-    ``options`` are the follower's: ``verify``, ``tolerance``.
+    ``options`` are the follower's: ``verify``, ``tolerance``. In ``cache`` results are kept.
     """
 
-    def __init__(self, place, recipe, store, sources, request=None, files=None, **options):
-        place.mkdir(parents=True)
+    def __init__(
+        self, place, recipe, store, sources, request=None, files=None, cache=None, **options
+    ):
+        place.mkdir(parents=True, exist_ok=True)
         self.place = place
         self.notebook = notebook(sources)
         cells = code_cells(self.notebook)
@@ -252,22 +271,38 @@ class Repeat:
             (place / name).write_text(text)
         work = WorkDirectory(place, recipe.environment.cwd)
         work.open(recipe.dependencies)
-        self.plan = make_plan(recipe, cells, request or Request(), work.changed)
+        self.store, self.cache = store, None
+        if cache is None:
+            self._repeat(recipe, cells, request, work, None, options)
+            return
+        with open_caller_store(place / "aside", {"NBRW_CACHE_DIR": str(cache)}) as self.cache:
+            kept = KeptResults(self.cache, environment_digest(recipe), work, str(place), "")
+            self._repeat(recipe, cells, request, work, kept, options)
+
+    def _repeat(self, recipe, cells, request, work, kept, options):
+        place, store = self.place, self.store
+        find = kept.find if kept else None
+        self.plan = make_plan(recipe, cells, request or Request(), work.changed, find=find)
         forced, everything, self.notes = self.plan.forced, False, []
         seen = FileWatch(work, recipe.dependencies.data)
         while True:
             kernel = None
-            scratch = place.with_name(f"{place.name}-{len(self.notes)}")
+            scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
             follower = Follower(
                 recipe, self.notebook, cells, forced, work, seen, View(place), scratch, _silent,
-                everything=everything, allow_errors=True, **options,
+                everything=everything, allow_errors=True, kept=kept, **options,
             )  # fmt: skip
-            follower.store = StackedStore([store])
+            first = [kept.store.blobs] if kept else []
+            follower.store = StackedStore([*first, store])
             try:
                 with outside_kept():
                     if self.notes or self.plan.cells(Action.RUN):
-                        kernel = self._kernel(scratch, recipe, store, cells)
+                        kernel = self._kernel(scratch, recipe, [*first, store], cells)
+                        follower.accesses = kernel.files.take
                     follower._follow(kernel)
+                    if kernel is not None:
+                        follower._keep(kernel)
+                work.close()
                 break
             except Again as again:
                 self.notes.append(again.reason)
@@ -281,12 +316,13 @@ class Repeat:
         self.report = follower.done
         self.outputs = [cell["outputs"] for cell in self.notebook["cells"]]
 
-    def _kernel(self, scratch, recipe, store, cells):
+    def _kernel(self, scratch, recipe, stores, cells):
         (scratch / "checkpoints").mkdir(parents=True)
         for checkpoint in recipe.checkpoints:
             path = scratch / "checkpoints" / f"{checkpoint.cell:04d}.json"
             path.write_text(json.dumps(to_json(checkpoint)))
-        stores = (str(scratch / "store"), str(store.root))
+        own = [] if len(stores) > 1 else [str(scratch / "store")]
+        stores = (*own, *(str(store.root) for store in stores))
         orders = Session(
             "repeat", recipe_cells(cells), stores, str(scratch / "checkpoints"), str(self.place),
             recipe.environment.cwd,

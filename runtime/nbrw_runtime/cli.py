@@ -76,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance", type=_tolerance, default=DEFAULT, metavar="REL[,ABS]",
         help=f"how far numbers may differ (default: {DEFAULT.relative:g})",
     )  # fmt: skip
+    add(
+        "--no-keep", dest="keep", action="store_false",
+        help="neither use what earlier repeats computed nor keep what this one does",
+    )  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
     add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
     inspect = commands.add_parser("inspect", help="say what is in the image")
@@ -181,6 +185,7 @@ def _repeat(options: argparse.Namespace) -> int:
             {name: parse_value(text) for name, text in options.parameters},
             options.verify,
             options.tolerance,
+            options.keep and not options.verify,
         ),
         watch,
     )

@@ -11,18 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nbrw_runtime.checkpoint import Omitted, StoredObject
+from nbrw_runtime.accesses import Used, used
+from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.compare import IGNORE_TAG, differences, is_ignored
-from nbrw_runtime.digest import Digest
-from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError
+from nbrw_runtime.digest import Digest, canonical_json
+from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError, StorageError
 from nbrw_runtime.execute import RepeatKernel, started
 from nbrw_runtime.file_watch import FileWatch
+from nbrw_runtime.image_software import image_software
+from nbrw_runtime.kept_results import FIRST, KeptResults, NotKept, Ran
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import Cell
+from nbrw_runtime.outputs import CellOutputs
+from nbrw_runtime.read_watch import ReadWatch
 from nbrw_runtime.recipe import Recipe
-from nbrw_runtime.records import from_json
+from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
 from nbrw_runtime.report import CellReport
+from nbrw_runtime.result import Result
 from nbrw_runtime.store import StackedStore
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.versions import Changes
@@ -70,6 +76,7 @@ class Follower:
         everything: bool = False,
         verify: bool = False,
         tolerance: Tolerance = DEFAULT,
+        kept: KeptResults | None = None,
     ) -> None:
         self.recipe = recipe
         self.cells = {cell.number: cell for cell in cells}
@@ -84,7 +91,9 @@ class Follower:
         self.everything = everything
         self.notes: list[str] = []
         self.done: list[CellReport] = []
-        self.walk = Walk(Audit(recipe), cells, work.changed)
+        self.kept = kept
+        self.accesses: Callable[[], Used] = Used
+        self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
         self.files = files
         self.tolerance = tolerance
         self.written = WrittenFiles(work, tolerance, thorough=verify)
@@ -92,6 +101,7 @@ class Follower:
         self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
         self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
         self._imports = 0
+        self._results: list[Result] = []  # to be kept, if a sweep finds nothing
         self._unchecked = False  # the kernel still checks what it was given
         self._unswept = False  # a cell that ran may have changed what nobody has looked at
         self._settled = False  # all that the rest of the cells may use is there
@@ -104,7 +114,13 @@ class Follower:
         Raises Again, IntegrityError, UsageError, StorageError.
         """
         cells = list(self.cells.values())
-        session, stores = prepare_session(self.recipe, cells, self.view.cwd, self.scratch)
+        session, stores = prepare_session(
+            self.recipe,
+            cells,
+            self.view.cwd,
+            self.scratch,
+            self.kept.store.blobs if self.kept else None,
+        )
         self.store = StackedStore(stores)
         if not runs:
             self._follow(None)
@@ -113,10 +129,14 @@ class Follower:
         log = self.scratch / "kernel.log"
         self.watch("start the kernel")
         try:
-            with started(
-                kernel_argv(self.recipe, session), self.view.cwd, environment, log
-            ) as kernel:
+            with (
+                self._watched() as socket,
+                started(
+                    kernel_argv(self.recipe, session, socket), self.view.cwd, environment, log
+                ) as kernel,
+            ):
                 self._follow(kernel)
+                self._keep(kernel)
                 with contextlib.suppress(NbrwError):
                     self.notes += kernel.ask("finish_json").get("notes", [])
         except CellError as error:
@@ -124,6 +144,35 @@ class Follower:
                 raise
             self._fail(error.cell, str(error))
         return self.done
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[str]:
+        """Have the kernel watched, for the sake of results that are kept; yields the socket."""
+        if self.kept is None or self.kept.store.why_not:
+            yield ""
+            return
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text()
+        except OSError:
+            mounts = ""
+        ignored = [str(self.scratch), str(self.kept.store.blobs.root.parent)]
+        software = image_software(mounts, str(self.work.root))
+        with ReadWatch(self.scratch / "watch", ignored, software) as watch:
+            self.accesses = lambda: used(watch.take())
+            yield watch.socket_path
+
+    def _checkpoint(self, number: int | None) -> Checkpoint | None:
+        """Of a cell of the audit, or of a result of an earlier repeat."""
+        if self.kept is not None and number is not None and number >= FIRST:
+            return self.kept.checkpoint(number)
+        return self.recipe.checkpoint(number)
+
+    def _keep(self, kernel: RepeatKernel) -> None:
+        """Keep what cells did, once it is sure that they changed nothing else."""
+        if self.kept is not None and self._results:
+            self._sweep(kernel)
+            self.kept.keep(self._results)
+            self._results = []
 
     def _follow(self, kernel: RepeatKernel | None) -> None:
         for cell in self.cells.values():
@@ -174,6 +223,9 @@ class Follower:
         """Run the restored cells again whose blob this text complains of. Raises Again."""
         for found in _BLOB.findall(text):
             makers = self.walk.makers_of(Digest(found))
+            for known in map(self.walk.known, makers):
+                if self.kept is not None and known is not None:
+                    self.kept.drop(known.cell)
             self._again(makers, f"a blob of cell {makers[0]} is lost: {text}" if makers else "")
 
     def _again(self, makers: Iterable[int], reason: str) -> None:
@@ -183,6 +235,8 @@ class Follower:
 
     def _restored(self, cell: Cell, step: Step) -> None:
         known = self.walk.restored(cell)
+        if known.kept and self.kept is not None:
+            self.kept.restored(known.cell)
         self._unplaced.append(known.cell)
         raw = self.raw[cell.number - 1]
         with self._blobs():
@@ -199,7 +253,7 @@ class Follower:
         )
 
     def _place_files(self) -> None:
-        found = [self.recipe.checkpoint(number) for number in self._unplaced]
+        found = [self._checkpoint(number) for number in self._unplaced]
         self._unplaced = []
         last: dict[str, Any] = {}
         for checkpoint in found:
@@ -221,7 +275,7 @@ class Follower:
         self.files.look()
 
     def _author_outputs(self, step: Step) -> list[dict[str, Any]]:
-        checkpoint = self.recipe.checkpoint(step.audited)
+        checkpoint = self._checkpoint(step.audited)
         if checkpoint is None or checkpoint.outputs is None:
             return []
         return list(json.loads(self.store.get(checkpoint.outputs)))
@@ -255,6 +309,8 @@ class Follower:
         self._imports = len(self.walk.imports)
         if wanted:
             self.watch(f"restore {len(coming)} names for cell {cell.number}")
+        for number in wanted:
+            self._tell(number)
         request = {
             "wanted": {str(number): sorted(names) for number, names in sorted(wanted.items())},
             "drop": drop,
@@ -270,6 +326,13 @@ class Follower:
             del self._live[name]
         self._live.update({name: now.names[name] for name in coming})
         self._settled = self._all_forced(cell.number)
+
+    def _tell(self, number: int) -> None:
+        """Give the kernel the checkpoint of a result; those of the audit it has."""
+        checkpoint = self._checkpoint(number)
+        path = self.scratch / "checkpoints" / f"{number:04d}.json"
+        if checkpoint is not None and not path.exists():
+            path.write_text(json.dumps(to_json(checkpoint)))
 
     def _needed(self, cell: Cell) -> set[str]:
         if self._settled:
@@ -309,6 +372,7 @@ class Follower:
         self._bring(kernel, cell, step)
         self.watch(f"cell {cell.number}/{len(self.cells)}  {step.reason}")
         self.written.begin()
+        self.accesses()  # what the preparations used
         began = time.monotonic()
         outputs = kernel.run(cell.number, cell.source, self.timeout)
         self._check(kernel)
@@ -340,31 +404,63 @@ class Follower:
         if self._settled:
             self.walk.will_run(cell)
         else:
-            self._learn(kernel, cell, files)
+            self._learn(kernel, cell, files, outputs, seconds)
         return True
 
-    def _learn(self, kernel: RepeatKernel, cell: Cell, files: dict[str, str | None]) -> None:
+    def _learn(
+        self,
+        kernel: RepeatKernel,
+        cell: Cell,
+        files: dict[str, str | None],
+        outputs: CellOutputs,
+        seconds: float,
+    ) -> None:
         """What did the cell change? Of ``files`` it is known."""
-        answer = kernel.ask("changes_json")
+        keep = self.kept is not None and not self.kept.store.why_not and outputs.error is None
+        answer = kernel.ask("changes_json", keep)
         self._check_late(answer)
         self._unswept = answer["unswept"]
         objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
         omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
-        self.walk.ran(
-            cell,
-            Changes(
-                [(stored.names, str(stored.digest), stored) for stored in objects],
-                answer["deleted"],
-                {found.name: found for found in omitted},
-                files,
-            ),
+        changes = Changes(
+            [(stored.names, str(stored.digest), stored) for stored in objects],
+            answer["deleted"],
+            {found.name: found for found in omitted},
+            files,
         )
+        if self.kept is not None:
+            seen = self.accesses()
+            self.work.note_written(self.kept.written(seen))
+            if answer["kept"]:
+                self._note_result(cell, changes, outputs, seconds, seen)
+        self.walk.ran(cell, changes)
         now = self.walk.now.names
         for stored in objects:
             self._live.update({name: now[name] for name in stored.names})
         self._live.update({found.name: now[found.name] for found in omitted})
         for name in answer["deleted"]:
             self._live.pop(name, None)
+
+    def _note_result(
+        self, cell: Cell, changes: Changes, outputs: CellOutputs, seconds: float, seen: Used
+    ) -> None:
+        """Have the result kept if nothing speaks against it."""
+        found = self.walk.keepable(cell, changes)
+        if isinstance(found, str) or self.kept is None:
+            return
+        key, conditions = found
+        checkpoint = Checkpoint(
+            cell.number,
+            cell.digest,
+            objects=tuple(stored for _, _, stored in changes.objects if stored is not None),
+            deleted=tuple(changes.deleted),
+            outputs=self.kept.store.blobs.put(canonical_json(outputs.outputs)),
+            seconds=seconds,
+            reads=tuple(sorted(names_of(cell.source).used)),
+        )
+        ran = Ran(key, conditions, checkpoint, seen, cell.source)
+        with contextlib.suppress(NotKept, StorageError):
+            self._results.append(self.kept.result(ran, self.walk.now))
 
     def _hint(self, text: str) -> str:
         """Why a name that the cell asked for is not there. Raises Again if it could be."""

@@ -17,9 +17,9 @@ from nbrw_runtime.caller_store import CallerStore
 from nbrw_runtime.checkpoint import Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
 from nbrw_runtime.errors import StorageError
-from nbrw_runtime.noise import is_result
 from nbrw_runtime.result import Result
 from nbrw_runtime.result_files import Kept
+from nbrw_runtime.result_paths import is_result
 from nbrw_runtime.versions import Versions, changes_of
 from nbrw_runtime.walk import Known
 from nbrw_runtime.workdir import WorkDirectory
@@ -141,6 +141,17 @@ class KeptResults:
             source=ran.source,
         )
 
+    def written(self, used: Used) -> dict[str, Digest]:
+        """What a cell left in the work directory, by the author's paths: it is the repeat's own."""
+        found = {}
+        for path in used.written:
+            author = self._author(path)
+            if self._work.place(author) is not None and is_result(path):
+                version = self._version(path) or ""
+                if version.startswith("sha256:"):
+                    found[author] = Digest(version)
+        return found
+
     def keep(self, results: Iterable[Result]) -> None:
         """Publish results."""
         for result in results:
@@ -192,7 +203,7 @@ class KeptResults:
         return self._version(path)
 
     def _version(self, path: str) -> str | None:
-        """The digest of a file; None: there is nothing. Directories, whatever is in them, are one."""
+        """The digest of a file; None: there is nothing. All directories are one."""
         stamp = _stamp(path)
         if stamp is None:
             return None

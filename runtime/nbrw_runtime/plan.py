@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
-from nbrw_runtime.walk import Action, Audit, Step, Walk
+from nbrw_runtime.walk import Action, Audit, Find, Step, Walk
 
 __all__ = ["Action", "Plan", "Request", "Step", "make_plan", "requested"]
 
@@ -49,19 +49,20 @@ def make_plan(
     changed_files: Mapping[str, str] | None = None,
     elsewhere: bool = True,
     forced: Mapping[int, str] | None = None,
+    find: Find | None = None,
 ) -> Plan:
     """A step for every cell of the notebook to repeat.
 
     ``changed_files`` maps paths (as on the author's host) that differ from what the audit read to
     a phrase that says how. ``elsewhere``: it is not the author's own machine, so that a file which
     a cell wrote outside the working directory is there only if the cell runs again. ``forced``
-    are more cells to run, each with the reason. Raises UsageError if the request names a cell
-    that is not there.
+    are more cells to run, each with the reason. ``find`` finds results of earlier repeats. Raises
+    UsageError if the request names a cell that is not there.
     """
     audit = Audit(recipe, elsewhere)
     must = {**requested(cells, request), **(forced or {})}
     while True:
-        walk = Walk(audit, cells, changed_files)
+        walk = Walk(audit, cells, changed_files, find)
         steps = []
         for cell in cells:
             step = walk.decide(cell, must.get(cell.number, ""))

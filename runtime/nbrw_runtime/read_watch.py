@@ -32,6 +32,7 @@ from nbrw_runtime import tracee_memory as memory
 from nbrw_runtime.accesses import Access, Use
 from nbrw_runtime.call_decoder import CallDecoder
 from nbrw_runtime.image_software import ImageSoftware
+from nbrw_runtime.mount_table import read_mounts
 from nbrw_runtime.notifications import Answerer, keep_answering
 from nbrw_runtime.unix_path import short_path
 from nbrw_runtime.watched_calls import watched_calls
@@ -42,6 +43,7 @@ _GRACE = 0.5  # seconds for the last descendants to end
 _OLDEST = (5, 9)  # Linux that says when nobody is under the filter any more
 _SWITCHING = 0.0005  # seconds that a busy thread here may keep the kernel waiting
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+_MOUNTS = Path("/proc/self/mountinfo")
 _NOT_FILES = ("/proc", "/sys", "/dev")
 
 
@@ -64,6 +66,7 @@ class ReadWatch:
         self._seen: dict[tuple[object, ...], Access] = {}
         self._lock = threading.Lock()
         self._stopping, self._stop = os.pipe()
+        self._blind = ""
         self._thread: threading.Thread | None = None
         self._switching = sys.getswitchinterval()
         try:
@@ -157,21 +160,34 @@ class ReadWatch:
 
     def _answer(self, listener: int) -> bool:
         """Answer until nobody is under the filter (True), or a while after we are to stop."""
-        poll = select.poll()
-        poll.register(listener, select.POLLIN)
-        poll.register(self._stopping, 0)
         answer = Answerer(listener)
         end: float | None = None
-        while end is None or time.monotonic() < end:
-            for descriptor, events in poll.poll(None if end is None else _GRACE * 1000):
-                if descriptor == self._stopping:
-                    poll.unregister(descriptor)
-                    end = time.monotonic() + _GRACE
-                elif not events & select.POLLIN:
-                    return True
-                else:
-                    self._one(answer)
+        with open(_MOUNTS, "rb") as mounts:
+            poll = select.poll()
+            # A new mount is heard of before the first call that uses it.
+            poll.register(mounts, select.POLLPRI)
+            poll.register(listener, select.POLLIN)
+            poll.register(self._stopping, 0)
+            before = _user_mounts()
+            while end is None or time.monotonic() < end:
+                ready = poll.poll(None if end is None else _GRACE * 1000)
+                for descriptor, events in ready:
+                    if descriptor == mounts.fileno():
+                        self._look_at_mounts(before)
+                    elif descriptor == self._stopping:
+                        poll.unregister(descriptor)
+                        end = time.monotonic() + _GRACE
+                    elif not events & select.POLLIN:
+                        return True
+                    else:
+                        self._one(answer)
         return False
+
+    def _look_at_mounts(self, before: set[str]) -> None:
+        """Asking for a file that a watched program serves would wait for an answer from us."""
+        new = _user_mounts() - before
+        if new:
+            self._blind = f"what is mounted at {min(new)} may be served by the notebook itself"
 
     def _one(self, answer: Answerer) -> None:
         if not answer.receive():
@@ -184,6 +200,8 @@ class ReadWatch:
                     self._seen.setdefault(access[:3], access)
 
     def _decode(self, pid: int, call: int, arguments: Sequence[int]) -> list[Access]:
+        if self._blind:
+            return [Access(Use.UNSEEN, self._blind, None, pid)]
         try:
             return self._decoder.decode(pid, self._calls[call], arguments)
         except Exception as error:  # whatever it is, the kernel goes on
@@ -246,6 +264,11 @@ def _message(connection: socket.socket) -> tuple[dict[str, Any], int | None]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             return value, array.array("i", content)[0]
     return value, None
+
+
+def _user_mounts() -> set[str]:
+    """Where file systems are mounted that programs serve."""
+    return {m.point for m in read_mounts(_MOUNTS.read_text()) if m.kind.startswith("fuse")}
 
 
 def _adopt_orphans() -> None:

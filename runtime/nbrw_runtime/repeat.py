@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
@@ -10,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbrw_runtime.caller_store import CallerStore, open_caller_store
 from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.follow import Again, Follower, Watch
+from nbrw_runtime.kept_results import KeptResults
 from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.plan import Action, Request, make_plan, requested
 from nbrw_runtime.planned import load_notebook, planned
 from nbrw_runtime.recipe import Recipe
+from nbrw_runtime.repeat_kernel import kernel_environment
 from nbrw_runtime.report import Report
+from nbrw_runtime.result import environment_digest
 from nbrw_runtime.session_file import write_atomically
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.view import View, open_view
@@ -28,7 +33,8 @@ from nbrw_runtime.workdir import WorkDirectory
 class RepeatOptions:
     """What to repeat. ``notebook`` None: the author's. ``timeout`` in seconds for each cell.
 
-    ``verify``: the files of cells are compared more thoroughly, and the report counts.
+    ``verify``: the files of cells are compared more thoroughly, and the report counts. ``keep``:
+    results are kept for later repeats, and those of earlier ones are used.
     """
 
     notebook: Path | None = None
@@ -41,6 +47,7 @@ class RepeatOptions:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     verify: bool = False
     tolerance: Tolerance = DEFAULT
+    keep: bool = True
 
 
 def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda text: None) -> Report:
@@ -59,42 +66,49 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
     work = WorkDirectory(root, recipe.environment.cwd)
     if options.dry_run:
         return planned(recipe, notebook, options.request)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(work.close)
         work.open(recipe.dependencies)
-        plan = make_plan(recipe, cells, options.request, work.changed)
+        # Before the view, which may hide where it is.
+        caller = stack.enter_context(open_caller_store(_temporary(stack, "nbrw-kept-")))
         view = open_view(recipe.environment.cwd, root, _outside(recipe, work))
         notes = _view_notes(recipe, view)
+        scratch = _temporary(stack, "nbrw-repeat-")
+        kept = _kept(recipe, caller, work, view, scratch) if options.keep else None
+        find = kept.find if kept else None
+        plan = make_plan(recipe, cells, options.request, work.changed, find=find)
         files = FileWatch(work, recipe.dependencies.data)
-        with tempfile.TemporaryDirectory(prefix="nbrw-repeat-") as scratch:
-            runs, forced, everything = bool(plan.cells(Action.RUN)), plan.forced, False
-            while True:
-                run = Follower(
-                    recipe,
-                    notebook,
-                    cells,
-                    forced,
-                    work,
-                    files,
-                    view,
-                    Path(scratch),
-                    watch,
-                    timeout=options.timeout,
-                    allow_errors=options.allow_errors,
-                    everything=everything,
-                    verify=options.verify,
-                    tolerance=options.tolerance,
-                )
-                try:
-                    done = run.execute(runs)
-                    break
-                except Again as again:
-                    notes.append(again.reason)
-                    runs, forced = True, again.forced
-                    everything = everything or again.everything
-                    files.rewind()
-                    work.open(recipe.dependencies)
-    finally:
-        work.close()
+        runs, forced, everything = bool(plan.cells(Action.RUN)), plan.forced, False
+        while True:
+            run = Follower(
+                recipe,
+                notebook,
+                cells,
+                forced,
+                work,
+                files,
+                view,
+                scratch,
+                watch,
+                timeout=options.timeout,
+                allow_errors=options.allow_errors,
+                everything=everything,
+                verify=options.verify,
+                tolerance=options.tolerance,
+                kept=kept,
+            )
+            try:
+                done = run.execute(runs)
+                break
+            except Again as again:
+                notes.append(again.reason)
+                runs, forced = True, again.forced
+                everything = everything or again.everything
+                files.rewind()
+                work.open(recipe.dependencies)
+        notes += caller.notes
+        if caller.why_not and options.keep and runs and caller.why_not not in notes:
+            notes.append(caller.why_not)
     output = options.output or root / f"{recipe.title or 'notebook'}.repeat.ipynb"
     report = Report(
         recipe.title,
@@ -110,6 +124,18 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
     )
     _write_notebook(notebook, report, output)
     return report
+
+
+def _temporary(stack: contextlib.ExitStack, prefix: str) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+
+
+def _kept(
+    recipe: Recipe, store: CallerStore, work: WorkDirectory, view: View, scratch: Path
+) -> KeptResults:
+    variables = kernel_environment(recipe, scratch)
+    environment = environment_digest(recipe, variables, view.cwd, str(scratch))
+    return KeptResults(store, environment, work, view.cwd, recipe.title)
 
 
 def _outside(recipe: Recipe, work: WorkDirectory) -> list[str]:

@@ -87,10 +87,17 @@ def kernel_options(kernel: Sequence[str]) -> list[str]:
 
 
 def prepare_session(
-    recipe: Recipe, cells: Sequence[Cell], cwd: str, scratch: Path
+    recipe: Recipe,
+    cells: Sequence[Cell],
+    cwd: str,
+    scratch: Path,
+    first: DirectoryStore | None = None,
 ) -> tuple[Path, list[DirectoryStore]]:
-    """Write the session file and the checkpoints it names; returns it and the stores."""
-    stores = [DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
+    """Write the session file and the checkpoints it names; returns it and the stores.
+
+    What the kernel stores goes into the ``first`` store (None: one that goes with ``scratch``).
+    """
+    stores = [first or DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
     checkpoints = _made(scratch / "checkpoints")
     for checkpoint in recipe.checkpoints:
         path = checkpoints / f"{checkpoint.cell:04d}.json"

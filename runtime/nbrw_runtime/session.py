@@ -28,17 +28,23 @@ from nbrw_runtime.checkpoint import (
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
+from nbrw_runtime.held_store import HeldStore
 from nbrw_runtime.kernel_end import end_children
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.result_paths import is_result
 from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.verification import Verification
 from nbrw_runtime.versions import FILE_PREFIX
+
+# A result is kept if it can be written and read in about the time that the cell took.
+_WORTH_BYTES = 200e6  # bytes that are written and read in a second
+_WORTH_SECONDS = 0.05  # a cell that takes less is taken to take this
 
 _LATE = "it changed by something that no cell shows, such as a callback or a thread"
 
@@ -67,6 +73,7 @@ class KernelSession:
         self._checks = Verification()
         self._cell: RecipeCell | None = None
         self._source = ""
+        self._seconds = 0.0
         self._began = 0.0
         self._started = False
 
@@ -93,7 +100,7 @@ class KernelSession:
 
     def after_cell(self, result: Any) -> None:
         """A cell has run."""
-        seconds = time.perf_counter() - self._began
+        self._seconds = seconds = time.perf_counter() - self._began
         cell, self._cell = self._cell, None
         if cell is None:
             return
@@ -205,14 +212,14 @@ class KernelSession:
             return (), (), ()
         files, unstored = [], []
         for path in value["written"]:
-            if not _is_result(path):
+            if not is_result(path):
                 continue
             try:
                 files.append(self._store_file(path))
             except OSError as error:
                 reason = f"it could not be read: {error.strerror}"
                 unstored.append(Omitted(FILE_PREFIX + path, "file", reason))
-        removed = tuple(path for path in value["removed"] if _is_result(path))
+        removed = tuple(path for path in value["removed"] if is_result(path))
         return tuple(files), removed, tuple(unstored)
 
     def _store_file(self, path: str) -> StoredFile:
@@ -298,13 +305,29 @@ class KernelSession:
         """Wait for the checks of what was brought; ``failed`` as in :meth:`bring`."""
         return {"failed": self._checks.failures()}
 
-    def changes(self) -> dict[str, Any]:
-        """What the cell that ran last changed, with the identities of what it left."""
+    def changes(self, keep: bool = False) -> dict[str, Any]:
+        """What the cell that ran last changed, with the identities of what it left.
+
+        ``keep``: its blobs are put into the first store, if they are worth it; ``kept`` says so.
+        """
         self._prepare_dask()
         self._ran.append(self._last)
-        found = self.tracker.changes(self._source, keep=False)
+        held = HeldStore()
+        self.context.store, usual = held, self.context.store
+        try:
+            found = self.tracker.changes(self._source, keep)
+        finally:
+            self.context.store = usual
         self._note_late(found.late)
+        kept = keep and held.size <= _WORTH_BYTES * max(self._seconds, _WORTH_SECONDS)
+        if kept:
+            try:
+                held.release(self.store)
+            except StorageError as error:
+                self.notes.append(f"results are not kept: {error}")
+                kept = False
         return {
+            "kept": kept,
             "late": self._late,
             "unswept": self.tracker.unswept,
             "objects": [to_json(stored) for stored in found.objects],
@@ -339,20 +362,6 @@ def _mark(number: int, edge: str) -> None:
         os.readlink(f"/nbrw/cell/{number}/{edge}")
     except OSError:
         pass
-
-
-def _is_result(path: str) -> bool:
-    """Whether a written file is a result of the notebook; caches are not."""
-    home = os.path.expanduser("~")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    if path.startswith((cache + "/", home + "/.ipython/", home + "/.jupyter/", "/var/", "/run/")):
-        return False
-    if path.startswith((home + "/.local/share/jupyter/", home + "/.config/matplotlib/")):
-        return False
-    parts = path.split("/")
-    if "__pycache__" in parts or "dask-scratch-space" in parts or ".ipynb_checkpoints" in parts:
-        return False
-    return not path.startswith(("/tmp/pymp-", "/tmp/ipykernel_", "/tmp/dask-"))
 
 
 _current: KernelSession | None = None
@@ -406,9 +415,9 @@ def bring_json(request: str) -> str:
         return _answer({"failed": [failed], "notes": []})
 
 
-def changes_json() -> str:
+def changes_json(keep: bool = False) -> str:
     """See :meth:`KernelSession.changes`."""
-    return _answer(current().changes())
+    return _answer(current().changes(keep))
 
 
 def checked_json() -> str:

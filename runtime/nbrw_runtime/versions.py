@@ -171,6 +171,10 @@ class Versions:
         """The version of a listed directory: what the notebook has made there by now."""
         return ",".join(sorted(self._entries.get(directory, ())))
 
+    def settings(self) -> dict[str, str]:
+        """The versions of all state outside the namespace."""
+        return {name: self.names[name] for name in self._outside if name in self.names}
+
     def _outside_state(self) -> list[tuple[str, str]]:
         return sorted(
             (name, self.names[name])

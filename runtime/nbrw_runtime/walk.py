@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import enum
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.effects import Effect, effects_of, hidden_effect
-from nbrw_runtime.names import GENERATOR_WORDS, Names, definition, names_of
+from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, definition, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.versions import (
@@ -37,6 +37,9 @@ from nbrw_runtime.versions import (
     changes_of,
     is_connection_type,
 )
+
+#: Versions that begin so mean something in one repeat only.
+_PASSING = ("of cell ", "unstored by the run of ")
 
 
 class Action(str, enum.Enum):
@@ -78,6 +81,7 @@ class Known:
     files: Mapping[str, str | None]
     listings: Mapping[str, str]
     hidden: str
+    kept: bool = False  # of an earlier repeat, not of the audit
 
 
 class Audit:
@@ -145,14 +149,8 @@ def _known(
     inputs = None
     conditions: dict[str, str | None] = {}
     if not names.dynamic:
-        reached = then.inputs(names)
-        inputs = {name: then.names.get(name) for name in sorted(reached)}
-        # What it bound to something equal is no change of the audit's, but might be one now; what
-        # it changed without naming it came from something that is not known.
-        others = (changes.names ^ names.bound) - reached
-        if not reached.isdisjoint(GENERATOR_WORDS):
-            others |= GENERATORS
-        conditions = {name: then.names.get(name) for name in sorted(others)}
+        inputs = {name: then.names.get(name) for name in sorted(then.inputs(names))}
+        conditions = _conditions(names, changes, then)
     left: dict[str, str] = {}
     for _, _, stored in changes.objects:
         if stored is not None:
@@ -173,19 +171,39 @@ def _known(
     )
 
 
+def _conditions(names: Names, changes: Changes, then: Versions) -> dict[str, str | None]:
+    reached = then.inputs(names)
+    # What it bound to something equal is no change of the audit's, but might be one now; what
+    # it changed without naming it came from something that is not known.
+    others = (changes.names ^ names.bound) - reached
+    if not reached.isdisjoint(GENERATOR_WORDS):
+        others |= GENERATORS
+    return {name: then.names.get(name) for name in sorted(others)}
+
+
 def key_of(cell: Cell, names: Names, now: Versions) -> str:
     """The digest of a cell's code and of the versions of the names it may use."""
     place = cell.number if names.history else 0
     return digest_json([str(cell.digest), list(cell.tags), place, now.input_versions(names)]).hex
 
 
+#: Finds results of earlier repeats, by a cell's key and what is known now; their files hold.
+Find = Callable[[str, Versions], list[Known]]
+
+
 class Walk:
     """One way through the cells, in order; after :meth:`decide` say what came of the step."""
 
     def __init__(
-        self, audit: Audit, cells: Sequence[Cell], changed: Mapping[str, str] | None = None
+        self,
+        audit: Audit,
+        cells: Sequence[Cell],
+        changed: Mapping[str, str] | None = None,
+        find: Find | None = None,
     ) -> None:
         self.audit = audit
+        self._find = find
+        self._code = _Code()
         self.now = Versions(audit.recipe.dependencies.data, changed)
         self.demanded: dict[int, str] = {}  # cells before that should have run, and why
         self.imports: list[str] = []  # sources of restored cells
@@ -203,6 +221,7 @@ class Walk:
         if not cell.runs:
             return Step(cell.number, Action.SKIP, "nothing to run")
         names = self._names[cell.number]
+        self._code.add(cell.source)
         known = self._match(cell, names)
         self._matched[cell.number] = known
         reason = forced
@@ -211,10 +230,11 @@ class Walk:
         elif not reason:
             reason = self._why(cell)
         if known is not None and not reason:
-            return Step(cell.number, Action.RESTORE, "unchanged", known.cell)
+            why = "computed by an earlier repeat" if known.kept else "unchanged"
+            return Step(cell.number, Action.RESTORE, why, known.cell)
         self._demand(cell, names)
         self._ran.add(cell.number)
-        like = known or self._like(cell)
+        like = known if known and not known.kept else self._like(cell)
         return Step(cell.number, Action.RUN, reason, like.cell if like else None)
 
     def restored(self, cell: Cell) -> Known:
@@ -247,6 +267,42 @@ class Walk:
         self._taint(cell, names, list(changes.omitted))
         self.now.assume(cell.number, sorted(names), changes.files)
 
+    def keepable(self, cell: Cell, changes: Changes) -> tuple[str, dict[str, str | None]] | str:
+        """The key and the conditions under which a cell that has just run did this; or, as a
+        sentence, why nobody can rely on them. To be asked before :meth:`ran`.
+        """
+        names = self._names[cell.number]
+        if self._matched.get(cell.number) is not None:
+            return "it is known already"
+        if names.dynamic:
+            return "it may use any name"
+        if not names.used.isdisjoint(FILE_QUESTIONS):
+            return "it asks whether files are there"
+        if changes.omitted:
+            return f"`{next(iter(changes.omitted))}` cannot be stored"
+        left = {
+            n: t for _, _, s in changes.objects if s for n, t in zip(s.names, s.types, strict=False)
+        }
+        hidden = hidden_effect(
+            cell.source,
+            ChainMap(left, self.now.types),
+            frozenset(changes.names),
+            self._code.imported,
+            self._code.called(names, self.now),
+        )
+        if hidden:
+            return hidden
+        conditions = _conditions(names, changes, self.now)
+        versions = {name: self.now.names.get(name) for name in self.now.inputs(names)}
+        for name, version in {**versions, **conditions, **self.now.settings()}.items():
+            if version and version.startswith(_PASSING):
+                return f"{_shown(name)} cannot be stored"
+        return key_of(cell, names, self.now), conditions
+
+    def known(self, number: int) -> Known | None:
+        """What a cell was found to be."""
+        return self._matched.get(number)
+
     def makers_of(self, blob: Digest) -> list[int]:
         """The restored cells whose checkpoints have this blob."""
         found = ((number, self._matched[number]) for number in self._restored)
@@ -267,6 +323,9 @@ class Walk:
     def _match(self, cell: Cell, names: Names) -> Known | None:
         found = self.audit.by_key.get(key_of(cell, names, self.now), [])
         fitting = [known for known in found if not self._unfit(known)]
+        if not fitting and self._find is not None and not names.dynamic:
+            kept = self._find(key_of(cell, names, self.now), self.now)
+            fitting = [known for known in kept if not self._unfit(known)]
         same_place = [known for known in fitting if known.cell == cell.number]
         return next(iter(same_place or fitting), None)
 

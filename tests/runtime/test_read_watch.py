@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -278,6 +279,41 @@ def test_a_process_that_sees_other_files_is_said(tmp_path):
     assert any("has another root or mount namespace" in text for text in found.unseen)
 
 
+SERVING = f"""
+import subprocess, sys
+sys.path.insert(0, {str(RUNTIME)!r})
+from nbrw_runtime.accesses import used
+from nbrw_runtime.read_watch import serve
+watch = serve("socket")
+subprocess.run([sys.executable, "-c", sys.argv[1], watch.socket_path], check=True)
+found = used(watch.take())
+print([text for text in found.unseen if "mounted" in text], flush=True)
+"""
+MOUNTING = """
+import subprocess
+directories = "lowerdir=lower,upperdir=upper,workdir=work"
+subprocess.run(["fuse-overlayfs", "-o", directories, "mounted"], check=True)
+print(open("mounted/file").read(), open("link/file").read(), flush=True)
+subprocess.run(["umount", "mounted"], check=True)
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("fuse-overlayfs") or not os.path.exists("/dev/fuse"),
+    reason="needs root, /dev/fuse and fuse-overlayfs (package fuse-overlayfs)",
+)
+def test_a_program_that_serves_files_itself_is_not_waited_for(tmp_path):
+    """To look at such a file we would wait for the program, and it for us."""
+    for name in ("lower", "upper", "work", "mounted"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower/file").write_text("served")
+    (tmp_path / "link").symlink_to("mounted")
+    argv = ["unshare", "-m", sys.executable, "-c", SERVING, START + MOUNTING]
+    said = subprocess.check_output(argv, cwd=tmp_path, text=True, timeout=60).splitlines()
+    assert said[0] == "served served"
+    assert "may be served by the notebook itself" in said[1]
+
+
 def test_signals_do_not_disturb(tmp_path):
     """A timer that rings all the time: every open succeeds, and is seen."""
     code = (
@@ -439,11 +475,14 @@ def test_what_outlives_the_watch_goes_on_and_so_does_nothing_else(tmp_path):
 
 
 def answering():
-    """Processes that have a listener open."""
+    """Processes forked from this one that have a listener open."""
     found = []
+    own = Path("/proc/self/cmdline").read_bytes()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
+                if (entry / "cmdline").read_bytes() != own:
+                    continue
                 links = [os.readlink(link) for link in (entry / "fd").iterdir()]
                 found += [entry.name for link in links if "seccomp notify" in link]
     return found
