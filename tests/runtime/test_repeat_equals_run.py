@@ -113,3 +113,23 @@ def test_a_repeat_of_an_edited_notebook_gives_what_a_run_of_it_gives(
         if "random()" not in "".join(after):
             expected = plain_run(place / "plain", after, changed)
             assert repeat.outputs == expected, (after, repeat.actions, repeat.notes)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(cells, st.lists(st.tuples(EDITS, NEW, st.booleans()), min_size=2, max_size=3))
+def test_repeats_that_keep_results_give_what_runs_give(sources, rounds):
+    """Edit, repeat, edit, repeat, and the first edit again, in one directory with one cache."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        recipe, store = audit(place / "audit", sources, {"in.txt": "1"})
+        for number, (edits, new, other) in enumerate([*rounds, rounds[0]]):
+            after = [*edited(sources, edits, new[: len(edits)]), ALL]
+            files = {"in.txt": "2" if other else "1"}
+            # Files that an earlier round left would be inputs of a plain run, too.
+            work = place / "work"
+            for name in ("t.txt",):
+                (work / name).unlink(missing_ok=True)
+            repeat = Repeat(work, recipe, store, after, files=files, cache=place / "cache")
+            if "random()" not in "".join(after):
+                expected = plain_run(place / f"plain{number}", after, files)
+                assert repeat.outputs == expected, (after, repeat.actions, repeat.notes)
