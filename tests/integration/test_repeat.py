@@ -352,7 +352,7 @@ def inside(recipe, work, *argv):
     """Run the image's program on its unpacked files."""
     return subprocess.run(
         [sys.executable, "-m", "nbrw_runtime", *argv], cwd=work, capture_output=True, text=True,
-        env=environment(NBRW_RECIPE=str(recipe)), timeout=120,
+        env=environment(NBRW_RECIPE=str(recipe), NBRW_CACHE_DIR=str(work / ".kept")), timeout=120,
     )  # fmt: skip
 
 
