@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbrw_runtime.blob_checks import LARGE, BlobChecks
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.codec import LoadContext, load
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import IntegrityError, NotFoundError
 from nbrw_runtime.state_providers import Provider
-from nbrw_runtime.verification import LARGE, Verification
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
 
@@ -44,7 +44,7 @@ def restore(
     namespace: dict[str, Any],
     context: LoadContext,
     providers: Mapping[str, Provider],
-    checks: Verification | None = None,
+    checks: BlobChecks | None = None,
 ) -> Restored:
     """Load what these cells left, in order, into the namespace; nothing raises but interrupts.
 
@@ -72,7 +72,7 @@ def bring(
     namespace: dict[str, Any],
     context: LoadContext,
     providers: Mapping[str, Provider],
-    checks: Verification | None = None,
+    checks: BlobChecks | None = None,
 ) -> Restored:
     """Load these names from these checkpoints, as :func:`restore` does."""
     result = Restored()
@@ -94,7 +94,7 @@ def _bring(
     context: LoadContext,
     providers: Mapping[str, Provider],
     result: Restored,
-    checks: Verification | None,
+    checks: BlobChecks | None,
 ) -> None:
     for cell, stored, names in sorted(wanted, key=lambda item: (item[0], _connects_not(item[1]))):
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime import restore as restoring
+from nbrw_runtime.blob_checks import BlobChecks
 from nbrw_runtime.checkpoint import (
     CHECKPOINT_FORMAT,
     CHECKPOINT_VERSION,
@@ -39,7 +40,6 @@ from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.store import DirectoryStore, StackedStore
-from nbrw_runtime.verification import Verification
 from nbrw_runtime.versions import FILE_PREFIX
 
 # A result is kept if it can be written and read in about the time that the cell took.
@@ -70,7 +70,7 @@ class KernelSession:
         self._last = 0
         self._ran: list[int] = []  # the cells that the tracker's time counts
         self._late: dict[str, int] = {}
-        self._checks = Verification()
+        self._checks = BlobChecks()
         self._cell: RecipeCell | None = None
         self._source = ""
         self._seconds = 0.0

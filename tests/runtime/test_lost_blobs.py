@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nbrw_runtime.blob_checks import LARGE, BlobChecks
 from nbrw_runtime.plan import Request
 from nbrw_runtime.store import DirectoryStore
-from nbrw_runtime.verification import LARGE, Verification
 from repeat_harness import Repeat, audit, plain_run
 
 SOURCES = [
@@ -67,7 +67,7 @@ def test_a_check_names_what_failed_once(tmp_path):
     store = DirectoryStore(tmp_path)
     good, bad = store.put(b"g" * LARGE), store.put(b"b" * LARGE)
     damage(store, bad, "corrupt")
-    checks = Verification()
+    checks = BlobChecks()
     checks.begin(1, ["a"], store, [good])
     checks.begin(2, ["b", "c"], store, [good, bad])
     assert checks.pending

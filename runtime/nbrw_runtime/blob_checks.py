@@ -1,7 +1,7 @@
 """Checks of large blobs that go on while their bytes are in use already.
 
 A pickle is checked before it is loaded, as it is code. Large buffers are mapped at once and checked
-by a thread: what is computed with them counts only after :meth:`Verification.failures`.
+by a thread: what is computed with them counts only after :meth:`BlobChecks.failures`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nbrw_runtime.errors import NbrwError
 LARGE = 1 << 20
 
 
-class Verification:
+class BlobChecks:
     """The checks that are under way. Not shared between threads."""
 
     def __init__(self) -> None:
