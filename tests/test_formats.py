@@ -15,6 +15,7 @@ from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.report import Report, report_text, report_to_json
 from nbrw_runtime.result import Result, write_result
 from nbrw_runtime.session_file import Session
+from nbrw_runtime.tolerance import Tolerance
 from nbrw_runtime.trace import Facts, Kind
 
 FORMATS = Path(__file__).with_name("formats")
@@ -70,12 +71,24 @@ def test_the_sample_of_a_result_means_what_it_meant():
     )
 
 
-def test_the_sample_of_a_recipe_is_read_and_written_to_the_byte():
+@pytest.mark.parametrize("name", ["recipe", "verified"])
+def test_the_sample_of_a_recipe_is_read_and_written_to_the_byte(name):
     """A recipe's bytes are its identity."""
-    data = (FORMATS / "recipe-v1/recipe.json").read_bytes()
+    data = (FORMATS / f"recipe-v1/{name}.json").read_bytes()
     recipe = read_recipe(data)
     assert write_recipe(recipe) == data
     assert recipe.checkpoint(2) is not None and recipe.parameters == {"t": 5.0}
+
+
+def test_the_sample_of_a_verified_recipe_means_what_it_meant():
+    """Which cells repeat, and in what the others differed; without it nobody has tried."""
+    found = read_recipe((FORMATS / "recipe-v1/verified.json").read_bytes()).verification
+    assert found.tolerance == Tolerance(1e-6, 1e-12) and not found.holds
+    assert [(c.cell, c.outcome) for c in found.cells] == [
+        (1, "equal"), (2, "different"), (3, "not compared"), (4, "failed"), (5, "not run"),
+    ]  # fmt: skip
+    assert found.cell(2).differences == ("stdout, `2` instead of `1`", "file a.txt: it is missing")
+    assert read_recipe((FORMATS / "recipe-v1/recipe.json").read_bytes()).verification is None
 
 
 def test_the_sample_of_a_trace_is_read():

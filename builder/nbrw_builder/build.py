@@ -7,14 +7,14 @@ import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbrw_builder import __version__
 from nbrw_builder.audit import Audit, AuditRequest, audited
 from nbrw_builder.audit_directory import prune_audits
 from nbrw_builder.audit_resume import load_traces
-from nbrw_builder.build_image import WrittenImage, kind_of, write_image
+from nbrw_builder.build_image import WrittenImage, kind_of, replace_last_layer, write_image
 from nbrw_builder.cache import default_cache
 from nbrw_builder.checkpoint_layers import checkpoint_layers
 from nbrw_builder.contents import ContentOptions, software_layers
@@ -30,6 +30,7 @@ from nbrw_builder.progress import Progress
 from nbrw_builder.relocate import ImageEnvironment, image_environment
 from nbrw_builder.resolve import Resolved, ResolveOptions, resolve
 from nbrw_builder.runtime_entries import runtime_support_entries
+from nbrw_builder.verify_image import VerifyRequest, verify_image
 from nbrw_runtime.cache_place import xdg_cache_home
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.errors import UsageError
@@ -47,13 +48,17 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build. ``include_private`` are paths that are packed although they look private."""
+    """What to build. ``include_private`` are paths that are packed although they look private.
+
+    ``verify`` says how the image is repeated before the build ends; None: it is not.
+    """
 
     audit: AuditRequest
     out: Path
     include_private: tuple[str, ...] = ()
     minimal: bool = False
     compression: str = "gzip"
+    verify: VerifyRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,12 @@ class Built:
 
 
 def build(request: BuildRequest, progress: Progress) -> Built:
-    """Audit a notebook and write its image.
+    """Audit a notebook and write its image; verify it, if that is asked for.
 
-    Raises what :func:`nbrw_builder.audit.audited` and :func:`nbrw_builder.build_image.write_image`
-    raise; what is missing to write the image is found before the notebook runs.
+    Raises what :func:`nbrw_builder.audit.audited`, :func:`nbrw_builder.build_image.write_image` and
+    :func:`nbrw_builder.verify_image.verify_image` raise; what is missing to write the image is
+    found before the notebook runs. An image that could not be verified, or that did not repeat,
+    is there all the same.
     """
     _check(request)
     clock = _Clock()
@@ -149,8 +156,7 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
 
     def finish(packed: Sequence[Layer]) -> LayerPlan:
         recipe.append(_recipe(request, audit, resolved, environment, title, packed))
-        entry = Entry(RECIPE_PATH, data=write_recipe(recipe[0]))
-        return LayerPlan("recipe", (entry,), directory=os.path.dirname(RECIPE_PATH))
+        return _recipe_layer(recipe[0])
 
     config = ImageConfig(
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -172,8 +178,23 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         compression=request.compression,
     )
     clock.ended("pack")
-    notes = (*audit.notes, *_notes(recipe[0].dependencies))
-    return Built(written, recipe[0], notes, clock.seconds)
+    final = recipe[0]
+    if request.verify is not None:
+        progress.stage("repeat the image from cell 1 in a clean container")
+        found = verify_image(written.path, written.kind, request.verify)
+        clock.ended("verify")
+        final = replace(final, verification=found)
+        written = replace_last_layer(
+            written, _recipe_layer(final), config=config, compression=request.compression
+        )
+        clock.ended("record")
+    notes = (*audit.notes, *_notes(final.dependencies))
+    return Built(written, final, notes, clock.seconds)
+
+
+def _recipe_layer(recipe: Recipe) -> LayerPlan:
+    entry = Entry(RECIPE_PATH, data=write_recipe(recipe))
+    return LayerPlan("recipe", (entry,), directory=os.path.dirname(RECIPE_PATH))
 
 
 def _labels(audit: Audit, title: str) -> dict[str, str]:

@@ -75,33 +75,54 @@ def write_image(
     """
     root = default_cache() if cache is None else cache
     out = Path(out)
-    kind = kind_of(out)
     if not out.parent.is_dir():
         raise UsageError(f"write {out}: there is no directory {out.parent}; make it first")
-    if out.is_dir() != (kind == "oci-dir") and out.exists():
+    if out.is_dir() != (kind_of(out) == "oci-dir") and out.exists():
         other = "a directory" if out.is_dir() else "a file"
         raise UsageError(f"write {out}: {other} of this name is in the way; name another")
-    try:
+    with _storage_errors(out, root):
         packed = []
         for plan in layers:
             progress(f"look at {plan.name}")
             packed.append(pack(plan, LayerCache(root)))
         if finish:
             packed.append(pack(finish(tuple(packed)), LayerCache(root)))
-        image = Image(tuple(packed), config)
-        digest = _write(image, out, kind, root, progress, compression, level)
-    except OSError as error:
-        raise _storage(out, root, error) from error
-    except ProcessError as error:
-        # What mksquashfs says of a full disk.
-        if os.strerror(errno.ENOSPC) in error.tail:
-            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise _storage(out, root, full) from error
-        raise
-    return WrittenImage(out, kind, digest, image.layers)
+        return _write(Image(tuple(packed), config), out, root, progress, compression, level)
+
+
+@_no_collection()
+def replace_last_layer(
+    written: WrittenImage,
+    last: LayerPlan,
+    *,
+    config: ImageConfig,
+    cache: Path | None = None,
+    compression: str = "gzip",
+) -> WrittenImage:
+    """Write an image again with another last layer; the other layers are not looked at again.
+
+    Raises what :func:`write_image` raises.
+    """
+    root = default_cache() if cache is None else cache
+    with _storage_errors(written.path, root):
+        image = Image((*written.layers[:-1], pack(last, LayerCache(root))), config)
+        return _write(image, written.path, root, lambda text: None, compression, None)
 
 
 def _write(
+    image: Image,
+    out: Path,
+    root: Path,
+    progress: Callable[[str], None],
+    compression: str,
+    level: int | None,
+) -> WrittenImage:
+    kind = kind_of(out)
+    digest = _write_kind(image, out, kind, root, progress, compression, level)
+    return WrittenImage(out, kind, digest, image.layers)
+
+
+def _write_kind(
     image: Image,
     out: Path,
     kind: str,
@@ -118,6 +139,20 @@ def _write(
     digest = write(image, out, blobs, progress)
     blobs.prune()
     return digest
+
+
+@contextlib.contextmanager
+def _storage_errors(out: Path, root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _storage(out, root, error) from error
+    except ProcessError as error:
+        # What mksquashfs says of a full disk.
+        if os.strerror(errno.ENOSPC) in error.tail:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise _storage(out, root, full) from error
+        raise
 
 
 def _storage(out: Path, root: Path, error: OSError) -> StorageError:

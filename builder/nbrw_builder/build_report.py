@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from nbrw_builder.build import Built
-from nbrw_runtime.describe import human_size
+from nbrw_runtime.describe import describe, human_size, verification_lines
+from nbrw_runtime.records import to_json
 from nbrw_runtime.versions import FILE_PREFIX
 
 _NOTES_SHOWN = 12
@@ -16,6 +17,7 @@ _NOTES_SHOWN = 12
 def as_json_object(built: Built) -> dict[str, Any]:
     """The result for scripts: format ``nbrw.build``, version 1; bytes and seconds."""
     image = built.image
+    found = built.recipe.verification
     return {
         "format": "nbrw.build",
         "version": 1,
@@ -44,6 +46,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
             {"path": left.path, "reason": left.reason}
             for left in built.recipe.dependencies.left_out
         ],
+        "verification": found and {**to_json(found), "holds": found.holds},
         "notes": list(built.notes),
         "seconds": dict(built.seconds),
     }
@@ -71,6 +74,8 @@ def print_built(built: Built, console: Console) -> None:
     )
     path = built.image.path
     size = path.stat().st_size if path.is_file() else _size_below(path)
+    for text in verification_lines(describe(recipe)):
+        line(text)
     line(f"wrote {path}: {built.image.kind}, {human_size(size)}, {built.image.digest}")
 
 

@@ -14,14 +14,21 @@ from rich.console import Console
 
 from nbrw_builder import __version__
 from nbrw_builder.cache_commands import cache_command
-from nbrw_runtime.errors import EXIT_INTERRUPTED, CellError, NbrwError
+from nbrw_runtime.errors import (
+    EXIT_DIFFERENT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    CellError,
+    NbrwError,
+)
 from nbrw_runtime.parameters import parse_value
+from nbrw_runtime.tolerance import DEFAULT, Tolerance, parse_tolerance
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _EXIT_CODES = """\b
 Exit codes: 0 done, 1 a cell failed, 2 wrong usage, 3 an image is corrupt or of a newer
-format, 5 the host lacks something, 130 interrupted."""
+format, 4 cells do not repeat (--verify), 5 the host lacks something, 130 interrupted."""
 
 _BUILD_EXAMPLES = f"""\b
 Examples:
@@ -30,6 +37,7 @@ Examples:
   nbrw-build climate.ipynb -o climate                an OCI directory
   nbrw-build climate.ipynb -o a.sif -p threshold 5   with another parameter
   nbrw-build climate.ipynb -o a.sif -k ~/env/bin/python --timeout 600
+  nbrw-build climate.ipynb -o climate.sif --verify   and repeat it in a clean container
 
 {_EXIT_CODES}"""
 
@@ -71,6 +79,15 @@ Examples:
     "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip",
     show_default=True, help="Of layers in OCI images.",
 )  # fmt: skip
+@click.option(
+    "--verify", is_flag=True,
+    help="Repeat the image from cell 1 in a clean container; exit code 4 if cells do not repeat.",
+)  # fmt: skip
+@click.option(
+    "--tolerance", metavar="REL[,ABS]", callback=lambda _, __, text: parse_tolerance(text),
+    default=repr(DEFAULT.relative), show_default=True,
+    help="How far numbers may differ for --verify.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.version_option(__version__, prog_name="nbrw-build")
@@ -86,9 +103,11 @@ def build_command(
     include_private: Sequence[str],
     minimal: bool,
     compression: str,
+    verify: bool,
+    tolerance: Tolerance,
     as_json: bool,
     quiet: bool,
-) -> None:
+) -> int:
     """Run NOTEBOOK once, trace what it uses, and pack an image that repeats any part of it.
 
     The notebook is not changed, and nothing but the image and a cache is written. A build that was
@@ -98,6 +117,7 @@ def build_command(
     from nbrw_builder.build import BuildRequest, build
     from nbrw_builder.build_report import as_json_object, print_built
     from nbrw_builder.progress import Progress, TerminalProgress
+    from nbrw_builder.verify_image import VerifyRequest
 
     request = BuildRequest(
         AuditRequest(
@@ -113,6 +133,7 @@ def build_command(
         tuple(include_private),
         minimal,
         compression,
+        VerifyRequest(tolerance, timeout, allow_errors) if verify else None,
     )
     console = Console(stderr=True)
     watched = console.is_terminal and not quiet
@@ -122,6 +143,16 @@ def build_command(
         click.echo(json.dumps(as_json_object(built), indent=1))
     elif not quiet:
         print_built(built, Console())
+    found = built.recipe.verification
+    if found is None or found.holds:
+        return EXIT_OK
+    cells = ", ".join(str(cell.cell) for cell in found.doubtful)
+    click.echo(
+        f"nbrw: verify {out}: cells {cells} do not repeat (`nbrw inspect {out}` says in what); the "
+        "image is written, and says so; change these cells, or give a --tolerance",
+        err=True,
+    )
+    return EXIT_DIFFERENT
 
 
 @click.group(context_settings=_CONTEXT, epilog=_EXIT_CODES)
@@ -138,23 +169,28 @@ nbrw.add_command(cache_command)
     "run",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="\b\nExamples:\n  nbrw run climate.sif repeat --from 3\n"
-    "  nbrw run --engine podman climate.tar inspect\n  nbrw run climate.sif help\n",
+    "  nbrw run --engine podman climate.tar inspect\n  nbrw run climate.sif help\n"
+    "  nbrw run --contain climate.sif repeat --verify\n",
     no_args_is_help=True,
 )
 @click.option(
     "--engine", metavar="NAME",
     help="apptainer, docker, podman or embedded.  [default: the first that can run the image]",
 )  # fmt: skip
+@click.option(
+    "--contain", is_flag=True,
+    help="With an empty home and /tmp, which are gone afterwards, instead of yours.",
+)  # fmt: skip
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run_command(engine: str | None, image: Path, arguments: Sequence[str]) -> None:
+def run_command(engine: str | None, contain: bool, image: Path, arguments: Sequence[str]) -> None:
     """Run IMAGE with whatever this host has; the arguments go to the image.
 
     The current directory is the work directory: inputs are looked for there, outputs go there.
     """
     from nbrw_builder.run_image import run_image
 
-    sys.exit(run_image(image, arguments, engine=engine))
+    sys.exit(run_image(image, arguments, engine=engine, contain=contain))
 
 
 @nbrw.command(

@@ -19,11 +19,16 @@ CACHE_DIRECTORY = "/nbrw/cache"
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Run ``image`` with ``arguments`` for its runscript, in the host's directory ``directory``."""
+    """Run ``image`` with ``arguments`` for its runscript, in the host's directory ``directory``.
+
+    ``contain`` is an empty directory of the host that stands in for the caller's home and ``/tmp``,
+    where the engine would show them; None: it shows the caller's.
+    """
 
     image: ImageFile
     arguments: tuple[str, ...]
     directory: Path
+    contain: Path | None = None
 
 
 class Engine(Protocol):

@@ -50,6 +50,8 @@ def command(program: str, request: RunRequest) -> list[str]:
     if kind != "sif":
         # The runscript of a converted image gives its arguments to a shell a second time.
         argv.append("--no-eval")
+    if request.contain is not None:
+        argv += ["--cleanenv", "--contain", "--workdir", str(request.contain)]
     directory = str(request.directory)
     # Apptainer mounts the current directory by itself, but where it cannot it only warns.
     if directory != "/" and not _is_special(directory):

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbrw_builder
 import nbrw_runtime
 from nbrw_builder.cache import default_cache
+from nbrw_builder.contained import Apart, keep_apart
 from nbrw_builder.engine import RunRequest
 from nbrw_builder.errors import HostError
 from nbrw_builder.foreground import run_foreground
@@ -96,19 +97,31 @@ def check_directory(directory: Path, root: Path) -> None:
         )
 
 
+_CACHES = ("XDG_CACHE_HOME", "NBRW_CACHE_DIR")
+
+
 def make_order(request: RunRequest, root: Path, stage: Path) -> Order:
     """The sandbox's order: what is mounted, and the environment."""
     environment = clean_environment(os.environ)
-    wanted = [environment.get("HOME", ""), str(request.directory), "/tmp", "/var/tmp"]
-    wanted += [environment.get(name, "") for name in ("XDG_CACHE_HOME", "NBRW_CACHE_DIR")]
+    directory = str(request.directory)
+    apart = Apart()
+    if request.contain is not None:
+        for name in _CACHES:
+            environment.pop(name, None)
+    wanted = [environment.get("HOME", ""), "/tmp", "/var/tmp"]
+    wanted += [environment.get(name, "") for name in _CACHES]
     binds = [path for path in map(os.path.normpath, wanted) if _can_be_bound(path)]
+    if request.contain is not None:
+        apart = keep_apart(request.contain, binds, directory)
     return Order(
         root=str(root),
         stage=str(stage),
         argv=("/bin/sh", "-c", _START, RUNSCRIPT, *request.arguments),
         environment=environment,
-        directory=str(request.directory),
-        binds=tuple(dict.fromkeys(binds)),
+        directory=directory,
+        binds=tuple(dict.fromkeys([*binds, directory])),
+        sources=apart.sources,
+        inside=apart.inside,
         files=tuple(path for path in ("/etc/hosts", "/etc/resolv.conf") if Path(path).is_file()),
         texts=_accounts(root),
     )

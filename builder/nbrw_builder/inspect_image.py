@@ -10,7 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nbrw_builder.image_file import open_image
-from nbrw_runtime.describe import describe, human_size, stored_names
+from nbrw_runtime.describe import (
+    describe,
+    human_size,
+    stored_names,
+    verification_lines,
+)
 from nbrw_runtime.recipe import read_recipe
 
 
@@ -38,6 +43,7 @@ def _render(description: dict[str, Any]) -> RenderableType:
         for cell in description["cells"]
         for gap in cell["omitted"]
     ]
+    parts += [Text(line) for line in verification_lines(description)]
     if description["software"]:
         parts.append(_software(description["software"]))
     if description["data"]:

@@ -49,13 +49,15 @@ def run(
     without: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     ok: Sequence[int] = (0,),
+    grace: float = 0.0,
 ) -> str:
     """Run a program to its end and return its standard output as text.
 
     ``feed`` writes the program's standard input (empty without it). ``env`` is added to the
     environment, variables named in ``without`` are taken out of it. Statuses in ``ok`` are no
     failure. Whatever ends the call (an error in ``feed``, Ctrl-C) also ends the program and its
-    children, which are a process group of their own.
+    children, which are a process group of their own: they are told to (SIGTERM), and killed if they
+    have not ended after ``grace`` seconds.
 
     Raises HostError if the program is not installed, ProcessError if it fails.
     """
@@ -74,7 +76,7 @@ def run(
             env=environment,
             start_new_session=True,
         )
-        with _ended(child):
+        with _ended(child, grace):
             broken = _feed(child, feed) if feed else False
             status = child.wait()
         text = _read(output)
@@ -98,10 +100,14 @@ def _feed(child: subprocess.Popen[bytes], feed: Callable[[BinaryIO], object]) ->
 
 
 @contextlib.contextmanager
-def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ended(child: subprocess.Popen[bytes], grace: float) -> Iterator[None]:
     try:
         yield
     finally:
+        if child.poll() is None and grace:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(grace)
         if child.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)

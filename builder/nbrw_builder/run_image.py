@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from nbrw_builder.cache import default_cache
 from nbrw_builder.engine import Engine, RunRequest, refusals
 from nbrw_builder.engine_apptainer import ApptainerEngine
 from nbrw_builder.engine_docker import DockerEngine
 from nbrw_builder.engine_embedded import EmbeddedEngine
 from nbrw_builder.engine_podman import PodmanEngine
 from nbrw_builder.errors import HostError
+from nbrw_builder.files import scratch_directory
 from nbrw_builder.image_file import open_image
 from nbrw_runtime.errors import UsageError
+from nbrw_runtime.store import storage_errors
 
 
 def all_engines() -> tuple[Engine, ...]:
@@ -53,15 +57,25 @@ def run_image(
     *,
     engine: str | None = None,
     directory: str | Path | None = None,
+    contain: bool = False,
 ) -> int:
     """Run an image's runscript with these arguments; returns its exit code.
 
     ``directory`` (default: the current one) is the work directory, where inputs are looked for and
-    outputs go. Raises UsageError (no image, no directory), HostError (no engine), IntegrityError.
+    outputs go. ``contain``: home and ``/tmp`` are empty, and gone afterwards. Raises UsageError (no
+    image, no directory), HostError (no engine), IntegrityError, StorageError.
     """
     image = open_image(path)
     work = Path(os.path.abspath(directory or ""))
     if not work.is_dir():
         raise UsageError(f"run {path}: the work directory {work} is not a directory")
     chosen = choose_engine(image.kind, engine)
-    return chosen.run(RunRequest(image, tuple(arguments), work))
+    request = RunRequest(image, tuple(arguments), work)
+    if not contain:
+        return chosen.run(request)
+    # Not in /tmp, which may be small: the notebook's own temporary files go there.
+    place = default_cache() / "contained"
+    with storage_errors(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_directory(place) as scratch:
+        return chosen.run(replace(request, contain=scratch))

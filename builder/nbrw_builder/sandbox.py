@@ -33,8 +33,9 @@ class Order:
 
     ``root`` is the image's tree, ``stage`` an empty directory, ``binds`` are host directories to
     have at their own paths (the home, ``/tmp``, the work directory), ``files`` host files to have
-    at theirs where the image has one, ``texts`` the content of such files, by path.
-    ``environment`` replaces the caller's.
+    at theirs where the image has one, ``texts`` the content of such files, by path. ``sources``
+    are other directories to show at some of the binds' paths, ``inside`` binds that lie below one
+    of those. ``environment`` replaces the caller's.
     """
 
     root: str
@@ -45,6 +46,8 @@ class Order:
     binds: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     texts: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The text that :func:`main` reads."""
@@ -144,6 +147,8 @@ def _inner(order: Order, own_pids: bool, refuse: int) -> int:
             return EXIT_HOST
         raise
     for path in binds:
+        linux.bind(order.sources.get(path, path), new + path)
+    for path in order.inside:
         linux.bind(path, new + path)
     _move_into(new)
     os.close(refuse)

@@ -11,8 +11,11 @@ from typing import Any
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Software
 from nbrw_runtime.recipe import Recipe, RecipeCell
+from nbrw_runtime.records import to_json
+from nbrw_runtime.verification import Verification
 
 DESCRIPTION_VERSION = 1
+_WORDS = {"different": "does not repeat", "failed": "does not repeat", "not run": "was not run"}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -32,7 +35,11 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             "directory": recipe.environment.cwd,
             "variables": sorted(recipe.environment.variables),
         },
-        "cells": [_cell(cell, recipe.checkpoint(cell.number)) for cell in recipe.cells],
+        "cells": [
+            {**_cell(cell, recipe.checkpoint(cell.number)), "verified": _verified(recipe, cell)}
+            for cell in recipe.cells
+        ],
+        "verification": _verification(recipe.verification),
         "software": [_software(item) for item in dependencies.software],
         "data": [_data(item) for item in dependencies.data],
         "left_out": [
@@ -87,6 +94,7 @@ def describe_text(description: dict[str, Any]) -> str:
             f"{item['reason']}"
             for item in cell["omitted"]
         ]
+    lines += verification_lines(description)
     lines += ["", *_dependency_lines(description)]
     if description["layers"]:
         lines += ["", "layers, lowest first"]
@@ -131,6 +139,32 @@ def _cell(cell: RecipeCell, checkpoint: Checkpoint | None) -> dict[str, Any]:
         notes=list(checkpoint.notes),
     )
     return value
+
+
+def _verified(recipe: Recipe, cell: RecipeCell) -> dict[str, Any] | None:
+    found = recipe.verification and recipe.verification.cell(cell.number)
+    if not found:
+        return None
+    return {"outcome": found.outcome, "differences": list(found.differences)}
+
+
+def _verification(found: Verification | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"holds": found.holds, "tolerance": to_json(found.tolerance), "summary": str(found)}
+
+
+def verification_lines(description: dict[str, Any]) -> list[str]:
+    """What a verification found: a line for each difference, and a summary."""
+    if not description["verification"]:
+        return []
+    found = [(cell["number"], cell["verified"]) for cell in description["cells"]]
+    return [
+        f"cell {number} {_WORDS[verified['outcome']]}: {text}"
+        for number, verified in found
+        if verified and verified["outcome"] in _WORDS
+        for text in verified["differences"]
+    ] + [description["verification"]["summary"]]
 
 
 def _software(item: Software) -> dict[str, Any]:

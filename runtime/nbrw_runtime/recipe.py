@@ -16,6 +16,7 @@ from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.verification import Verification
 
 RECIPE_FORMAT = "nbrw.recipe"
 RECIPE_VERSION = 1
@@ -69,7 +70,10 @@ class RecipeLayer:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that the image knows about the run. ``notebook`` is nbformat 4 JSON with outputs."""
+    """All that the image knows about the run. ``notebook`` is nbformat 4 JSON with outputs.
+
+    ``verification`` says which cells repeat; None: nobody has tried.
+    """
 
     notebook: dict[str, Any]
     cells: tuple[RecipeCell, ...]
@@ -83,6 +87,7 @@ class Recipe:
     uses_dask: bool = False
     format: str = RECIPE_FORMAT
     version: int = RECIPE_VERSION
+    verification: Verification | None = None
 
     def checkpoint(self, cell: int | None) -> Checkpoint | None:
         """The checkpoint of a cell, or None if it has none or there is no such cell."""

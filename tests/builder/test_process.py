@@ -41,6 +41,23 @@ def alive(pid):
         return False
 
 
+def test_a_program_may_have_time_to_end_in_order(tmp_path):
+    """It is told to first, and killed if it does not."""
+    for trap, said in (("echo ended > ended; exit 0", "ended\n"), (":", None)):
+        (tmp_path / "ready").unlink(missing_ok=True)
+        (tmp_path / "ended").unlink(missing_ok=True)
+        script = f"trap '{trap}' TERM; touch ready; while :; do sleep 0.05; done"
+
+        def interrupt(stream):
+            while not (tmp_path / "ready").exists():
+                pass
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(["sh", "-c", script], feed=interrupt, cwd=tmp_path, grace=30 if said else 0.2)
+        assert (tmp_path / "ended").exists() is (said is not None)
+
+
 def test_an_error_while_feeding_ends_the_program(tmp_path):
     """Neither the program nor its children outlive an interrupt."""
     pids = tmp_path / "pids"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nbrw_builder import engine_apptainer, engine_podman
+from nbrw_builder.contained import keep_apart
 from nbrw_builder.engine import RunRequest, hint_at
 from nbrw_builder.engine_docker import DockerEngine
 from nbrw_builder.engine_embedded import (
@@ -120,6 +121,42 @@ def test_apptainer_does_not_evaluate_arguments_of_converted_images():
     argv = engine_apptainer.command("apptainer", request)
     assert "--no-eval" in argv
     assert argv[-2:] == ["oci-archive:/i/t.tar", "$x"]
+
+
+def test_apptainer_contains_a_run_if_asked_to():
+    """Neither the caller's home nor /tmp nor variables; room for them where nbrw says."""
+    request = RunRequest(SifImage(Path("/i/a.sif")), ("x",), Path("/w"), contain=Path("/s"))
+    assert engine_apptainer.command("apptainer", request) == [
+        "apptainer", "--quiet", "run", "--cleanenv", "--contain", "--workdir", "/s",
+        "--bind", "/w", "--pwd", "/w", "/i/a.sif", "x",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("home", "directory", "shown", "inside"),
+    [
+        ("/home/ada", "/scratch/w", ["/home/ada", "/tmp", "/var/tmp"], ()),
+        ("/home/ada", "/home/ada/w/x", ["/home/ada", "/tmp", "/var/tmp"], ("/home/ada/w/x",)),
+        ("/home/ada", "/tmp/w", ["/home/ada", "/tmp", "/var/tmp"], ("/tmp/w",)),
+        ("/home/ada", "/home/ada", ["/tmp", "/var/tmp"], ()),
+        ("/home/ada", "/home", ["/tmp", "/var/tmp"], ()),
+        ("/home/ada", "/home/adam", ["/home/ada", "/tmp", "/var/tmp"], ()),
+        ("/tmp/h", "/tmp/w", ["/tmp", "/var/tmp"], ("/tmp/w",)),
+        ("/tmp/w/h", "/tmp/w", ["/tmp", "/var/tmp"], ("/tmp/w",)),
+    ],
+)
+def test_directories_that_stand_in_for_the_callers(tmp_path, home, directory, shown, inside):
+    """Each is empty but for what is mounted in it; the work directory is what it is."""
+    apart = keep_apart(tmp_path, [home, "/tmp", "/var/tmp"], directory)
+    assert sorted(apart.sources) == shown
+    assert apart.inside == inside
+    assert len(set(apart.sources.values())) == len(shown)
+    assert (Path(apart.sources["/tmp"]).stat().st_mode & 0o7777) == 0o1777
+    for path in inside:
+        top = next(top for top in shown if path.startswith(top + "/"))
+        assert Path(apart.sources[top] + path[len(top) :]).is_dir()
+    if home == "/tmp/h":
+        assert Path(apart.sources["/tmp"], "h").is_dir()
 
 
 def test_podman_mounts_a_directory_whatever_its_name(tmp_path, monkeypatch):

@@ -33,8 +33,9 @@ import sys
 sys.path[:0] = {ROOTS!r}
 from nbrw_builder.run_image import run_image
 from nbrw_runtime.errors import NbrwError
+name, _, contain = sys.argv[1].partition("+")
 try:
-    sys.exit(run_image(sys.argv[2], sys.argv[3:], engine=sys.argv[1]))
+    sys.exit(run_image(sys.argv[2], sys.argv[3:], engine=name, contain=bool(contain)))
 except NbrwError as error:
     print(type(error).__name__, error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -155,6 +156,27 @@ def test_the_embedded_engine_shows_work_directory_and_home_and_nothing_else_is_w
     assert done.stdout == f"{caller.work}\nnot\n", done.stderr
     assert (caller.work / "made").stat().st_uid == caller.uid
     assert (caller.home / "too").exists()
+
+
+def test_a_contained_run_sees_neither_home_nor_tmp(caller):
+    """Both are empty, can be written, and are gone afterwards; the work directory stays."""
+    (caller.work / "other").mkdir()
+    os.chown(caller.work / "other", caller.uid, caller.uid)
+    (caller.home / "mine").touch()
+    options = {**caller.options, "cwd": caller.work / "other"}
+    script = "ls -A ~; ls /tmp; touch ~/made /tmp/made-too made && ls ~; pwd; env"
+    done = subprocess.run(
+        caller.argv("embedded+contain", "a.sif", "sh", "-c", script),
+        capture_output=True, text=True, **options,
+    )  # fmt: skip
+    shown = caller.work.name
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [shown, "made", f"{caller.work}/other"], done.stdout + done.stderr
+    assert not any(line.startswith("XDG_CACHE_HOME") for line in lines)
+    assert (caller.work / "other/made").stat().st_uid == caller.uid
+    assert os.listdir(caller.home) == ["mine"] and not Path("/tmp/made-too").exists()
+    left = {path.name for path in (caller.work / "cache/nbrw").iterdir()}
+    assert left == {"rootfs"}
 
 
 def test_the_embedded_engine_keeps_the_callers_variables_out(caller):

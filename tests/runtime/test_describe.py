@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,8 @@ from nbrw_runtime.describe import describe, describe_text, first_line, human_siz
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import Environment, Recipe, RecipeCell, RecipeLayer
+from nbrw_runtime.tolerance import Tolerance
+from nbrw_runtime.verification import Verification, VerifiedCell
 
 BLOB = digest_bytes(b"x")
 SOURCES = ["# load\nimport pandas as pd\n", "conn = connect()", "print(1)"]
@@ -49,6 +52,27 @@ RECIPE = Recipe(
     layers=(RecipeLayer("system", BLOB, 81_000_000),),
     title="climate",
 )
+
+
+def test_a_verification_is_described():
+    """Cell by cell, and as lines for people; an image that was not verified says nothing."""
+    assert describe(RECIPE)["verification"] is None
+    assert "repeat" not in describe_text(describe(RECIPE))
+    cells = (
+        VerifiedCell(1, "equal"), VerifiedCell(2, "different", ("stdout, `b` instead of `a`",)),
+        VerifiedCell(3, "not compared"),
+    )  # fmt: skip
+    value = describe(replace(RECIPE, verification=Verification(Tolerance(1e-6), cells)))
+    value = json.loads(json.dumps(value))
+    assert value["verification"]["holds"] is False
+    assert value["verification"]["tolerance"] == {"relative": 1e-6}
+    assert value["cells"][1]["verified"] == {
+        "outcome": "different", "differences": ["stdout, `b` instead of `a`"],
+    }  # fmt: skip
+    assert (
+        "cell 2 does not repeat: stdout, `b` instead of `a`\n"
+        "verified: 1 of 3 cells repeat, numbers within 1e-06 of the larger\n"
+    ) in describe_text(value)
 
 
 def test_a_description_is_json_and_tells_what_each_cell_stored():
