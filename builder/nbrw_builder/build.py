@@ -30,7 +30,7 @@ from nbrw_builder.progress import Progress
 from nbrw_builder.relocate import ImageEnvironment, image_environment
 from nbrw_builder.resolve import Resolved, ResolveOptions, resolve
 from nbrw_builder.runtime_entries import runtime_support_entries
-from nbrw_builder.verify_image import VerifyRequest, verify_image
+from nbrw_builder.verify_image import VerifyRequest, engine_to_verify, verify_image
 from nbrw_runtime.cache_place import xdg_cache_home
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.errors import UsageError
@@ -76,8 +76,8 @@ def build(request: BuildRequest, progress: Progress) -> Built:
 
     Raises what :func:`nbrw_builder.audit.audited`, :func:`nbrw_builder.build_image.write_image` and
     :func:`nbrw_builder.verify_image.verify_image` raise; what is missing to write the image is
-    found before the notebook runs. An image that could not be verified, or that did not repeat,
-    is there all the same.
+    found before the notebook runs, and so is what is missing to verify it. An image that could not
+    be verified, or that did not repeat, is there all the same.
     """
     _check(request)
     clock = _Clock()
@@ -110,6 +110,8 @@ def _check(request: BuildRequest) -> None:
         raise HostError(f"write {out}: {out.parent} cannot be written; name another place")
     if kind_of(out) == "sif":
         find_program("mksquashfs")
+    if request.verify is not None:
+        engine_to_verify(kind_of(out))
 
 
 def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock) -> Built:

@@ -22,6 +22,7 @@ from nbrw_runtime.errors import (
     NbrwError,
 )
 from nbrw_runtime.parameters import parse_value
+from nbrw_runtime.report import cells_phrase
 from nbrw_runtime.tolerance import DEFAULT, Tolerance, parse_tolerance
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -146,10 +147,10 @@ def build_command(
     found = built.recipe.verification
     if found is None or found.holds:
         return EXIT_OK
-    cells = ", ".join(str(cell.cell) for cell in found.doubtful)
+    cells = cells_phrase([cell.cell for cell in found.doubtful])
     click.echo(
-        f"nbrw: verify {out}: cells {cells} do not repeat (`nbrw inspect {out}` says in what); the "
-        "image is written, and says so; change these cells, or give a --tolerance",
+        f"nbrw: verify {out}: {cells} did not repeat (`nbrw inspect {out}` says in what); the "
+        "image is written and records it; change what is shown or written, or give a --tolerance",
         err=True,
     )
     return EXIT_DIFFERENT

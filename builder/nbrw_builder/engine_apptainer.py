@@ -58,7 +58,12 @@ def command(program: str, request: RunRequest) -> list[str]:
         argv += ["--bind", directory, "--pwd", directory]
     # What repeats keep is below the home directory, which Apptainer mounts, unless this says so.
     cache = os.environ.get("NBRW_CACHE_DIR", "")
-    if Path(cache).is_absolute() and Path(cache).is_dir() and not _is_special(cache):
+    if (
+        request.contain is None
+        and Path(cache).is_absolute()
+        and Path(cache).is_dir()
+        and not _is_special(cache)
+    ):
         argv += ["--bind", cache]
     path = _PREFIX[kind] + str(Path(request.image.path).absolute())
     return [*argv, path, *request.arguments]

@@ -37,14 +37,19 @@ class VerifyRequest:
     allow_errors: bool = False
 
 
+def engine_to_verify(kind: str) -> str:
+    """The engine's name: the embedded one, where it has what it needs, as that loads nothing into
+    anybody's store; otherwise the one that `nbrw run` chooses. Raises HostError if there is none.
+    """
+    return "embedded" if EmbeddedEngine().missing(kind) is None else choose_engine(kind).name
+
+
 def verify_image(path: Path, kind: str, request: VerifyRequest) -> Verification:
     """Run all cells of the image in an empty directory with an empty home; what came of each.
 
-    By the embedded engine where it works, as that loads nothing into anybody's store; otherwise as
-    `nbrw run` chooses. Nothing is left. Raises HostError, StorageError; the image is as it was.
+    Nothing is left. Raises HostError, StorageError; the image is as it was.
     """
-    lacking = EmbeddedEngine().missing(kind)
-    engine = "embedded" if lacking is None else choose_engine(kind).name
+    engine = engine_to_verify(kind)
     words = ["--verify", "--json", "--tolerance", _tolerance(request.tolerance)]
     if request.timeout is not None:
         words += ["--timeout", repr(request.timeout)]

@@ -152,7 +152,7 @@ def _repeat(options: argparse.Namespace) -> int:
     from nbrw_runtime.parameters import parse_value
     from nbrw_runtime.plan import Request
     from nbrw_runtime.repeat import RepeatOptions, run_repeat
-    from nbrw_runtime.report import report_text, report_to_json
+    from nbrw_runtime.report import cells_phrase, report_text, report_to_json
     from nbrw_runtime.session_file import write_atomically
     from nbrw_runtime.view import hidden_mounts
 
@@ -198,14 +198,15 @@ def _repeat(options: argparse.Namespace) -> int:
         print(f"nbrw: {cell.error}", file=sys.stderr)
     if failed:
         return EXIT_CELL
-    different = ", ".join(map(str, report.numbers("different"))) if options.verify else ""
-    if different:
-        print(
-            f"nbrw: verify: what cells {different} left differs from the author's; the report "
-            "says in what, --tolerance widens what counts as equal",
-            file=sys.stderr,
-        )
-    return EXIT_DIFFERENT if different else EXIT_OK
+    different = report.numbers("different")
+    if not (options.verify and different):
+        return EXIT_OK
+    print(
+        f"nbrw: verify: what {cells_phrase(different)} left differs from the author's; the report "
+        "says in what, --tolerance widens what counts as equal",
+        file=sys.stderr,
+    )
+    return EXIT_DIFFERENT
 
 
 def _line(text: str) -> None:

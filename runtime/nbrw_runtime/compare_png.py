@@ -190,23 +190,37 @@ def _line(kind: int, line: bytes, above: bytes, step: int) -> bytes:
         return line
     if kind == 2:
         return bytes([(a + b) & 255 for a, b in zip(line, above, strict=True)])
-    if kind == 1:
-        made = bytearray(len(line))
-        for n in range(step):
-            made[n::step] = bytes([v & 255 for v in accumulate(line[n::step])])
-        return bytes(made)
-    if kind not in (3, 4):
+    if kind not in (1, 3, 4):
         raise NotDecoded("it uses a filter that the specification does not know")
-    made = bytearray(line)
-    for n, (value, up) in enumerate(zip(line, above, strict=True)):
-        left = made[n - step] if n >= step else 0
-        if kind == 3:
-            made[n] = (value + (left + up) // 2) & 255
-            continue
-        corner = above[n - step] if n >= step else 0
-        near = left + up - corner
-        a, b, c = abs(near - left), abs(near - up), abs(near - corner)
-        made[n] = (value + (left if a <= b and a <= c else up if b <= c else corner)) & 255
+    made = bytearray(len(line))
+    for n in range(step):
+        values, ups = line[n::step], above[n::step]
+        if kind == 1:
+            made[n::step] = bytes([value & 255 for value in accumulate(values)])
+        else:
+            made[n::step] = (_averaged if kind == 3 else _paeth)(values, ups)
+    return bytes(made)
+
+
+def _averaged(values: bytes, ups: bytes) -> bytes:
+    left, made = 0, []
+    for value, up in zip(values, ups, strict=True):
+        left = (value + (left + up) // 2) & 255
+        made.append(left)
+    return bytes(made)
+
+
+def _paeth(values: bytes, ups: bytes) -> bytes:
+    left, corner, made = 0, 0, []
+    for value, up in zip(values, ups, strict=True):
+        # Where both are one, as in most of a drawing, it is that one.
+        near = left
+        if left != up:
+            a, b, c = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+            if not (a <= b and a <= c):
+                near = up if b <= c else corner
+        left, corner = (value + near) & 255, up
+        made.append(left)
     return bytes(made)
 
 

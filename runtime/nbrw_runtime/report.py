@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,11 @@ def _verdict(report: Report) -> str:
     if other:
         parts.append(f"{_cells(other)} not compared ({', '.join(map(str, other))})")
     return f"verified: {', '.join(parts)}; numbers within {report.tolerance}"
+
+
+def cells_phrase(numbers: Sequence[int]) -> str:
+    """``cell 2`` or ``cells 2, 5``."""
+    return f"cell{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
 
 
 def _cells(numbers: tuple[int, ...]) -> str:
