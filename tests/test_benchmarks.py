@@ -25,7 +25,7 @@ def module(path):
 
 figures = module("checkpoint/figures")
 growth = module("plan/growth")
-notebooks = module("checkpoint/notebooks")
+notebooks = module("checkpoint/bench_notebooks")
 
 
 def one_round(hooks, size, wrong=()):

@@ -21,11 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench_notebooks import Notebook, notebooks
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
-
-from notebooks import Notebook, notebooks
 
 TOOLS = {
     "nbrw": "tool_nbrw",

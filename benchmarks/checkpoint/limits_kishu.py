@@ -8,9 +8,8 @@ from pathlib import Path
 import drive
 import tool_kishu
 from attempts import Attempt
+from bench_notebooks import Cell, Notebook
 from IPython.utils.capture import capture_output
-
-from notebooks import Cell, Notebook
 
 
 def record(place: Path, attempt: Attempt) -> str:

@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import figures
+from bench_notebooks import Notebook, notebooks
 from drive import TOOLS
-
-from notebooks import Notebook, notebooks
 
 HERE = Path(__file__).resolve().parent
 KISHU = "0.3.4"

@@ -15,8 +15,7 @@ sys.path.insert(1, str(Path(__file__).parents[1] / "checkpoint"))
 
 import drive
 import tool_nbrw
-
-from notebooks import Cell, Notebook
+from bench_notebooks import Cell, Notebook
 
 IMPORTS = Cell("import numpy as np", ())
 MANY = "\n".join(f"v{n} = [{n}]" for n in range(10_000))
