@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nbrw_runtime.effect_rules import assignment_matters, call_matters
+from nbrw_runtime.names import parsed
 
 _MAGIC = re.compile(r"^\s*(?:\w[\w, ]*=\s*)?%{1,2}(\w+)(.*)$", re.MULTILINE)
 # These measure, show, or do what every kernel of ours does anyway.
@@ -64,17 +65,19 @@ def effects_of(source: str) -> SourceEffects:
         inline = name == "matplotlib" and rest.strip() in ("", "inline")
         if name not in _HARMLESS_MAGICS and not inline:
             magic = magic or f"%{name} is not restored"
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(source)
+    if tree is None:
         return SourceEffects(magic)
     imports: dict[str, str] = {}
-    for node in ast.walk(tree):
-        imports.update(_imports(node))
+    modules: tuple[str, ...] = ()
+    if "import" in source:
+        for node in ast.walk(tree):
+            imports.update(_imports(node))
+        modules = tuple(_modules(tree))
     functions: dict[str, tuple[Effect, ...]] = {}
     last = tree.body[-1] if tree.body else None
     own = list(_effects(tree, functions, last if isinstance(last, ast.Expr) else None))
-    return SourceEffects(magic, tuple(own), functions, imports, tuple(_modules(tree)))
+    return SourceEffects(magic, tuple(own), functions, imports, modules)
 
 
 def hidden_effect(

@@ -67,6 +67,18 @@ class Names:
     history: bool = False
 
 
+@functools.lru_cache(maxsize=8)
+def parsed(source: str) -> ast.Module | None:
+    """A cell's syntax tree, which nobody changes; None if it is not plain Python.
+
+    The last few are kept, as a cell is looked at for its names and then for its effects.
+    """
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 @functools.lru_cache(maxsize=4096)
 def names_of(source: str) -> Names:
     """The names that a cell with this source may use.
@@ -74,9 +86,8 @@ def names_of(source: str) -> Names:
     Source that is not plain Python (magics, shell escapes) uses every identifier in its text, and
     any name if it has a cell magic or ``%run``.
     """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(source)
+    if tree is None:
         words = frozenset(words_of(source))
         dynamic = "%%" in source or "%run" in source or "%load" in source
         return _names(words, words, dynamic)
