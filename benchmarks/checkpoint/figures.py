@@ -56,9 +56,9 @@ def stored(found: Round) -> float:
     return float(found["bytes"])
 
 
-def restoring(name: str) -> Callable[[Round], float]:
-    """Seconds until the name is back, and its bytes have been read."""
-    return lambda found: float(found["restored"][name]["used"])
+def restoring(name: str, until: str = "used") -> Callable[[Round], float]:
+    """Seconds until the name is back and has been read; ``sure``: and its bytes are checked."""
+    return lambda found: float(found["restored"][name][until])
 
 
 def ratio(ours: float | None, theirs: float | None) -> float | None:

@@ -147,22 +147,24 @@ def print_costs(notebook: Notebook, results: figures.Results) -> None:
 
 
 def print_restores(notebook: Notebook, results: figures.Results) -> None:
-    """Time until a single variable is there and has been read."""
+    """Time until a single variable is there and has been read (or checked)."""
     name = notebook.name
     wanted = [f"{one}{how}" for one in notebook.restore for how in ("", " cold")]
     print(f"\n| {notebook.title}, s | {' | '.join(wanted)} |\n|---|{'---|' * len(wanted)}")
-    for tool in results[name]:
+    rows = [(tool, tool, "used") for tool in results[name]]
+    if "nbrw" in results[name]:
+        rows.insert(1, ("nbrw, checked", "nbrw", "sure"))
+    for title, tool, until in rows:
         columns = []
         for one in wanted:
-            value = figures.restoring(one)
             if figures.median(results, name, tool, figures.total) is None:
                 columns.append("")
                 continue
-            seconds = figures.median(results, name, tool, value)
-            dill = figures.median(results, name, "dill", value)
+            seconds = figures.median(results, name, tool, figures.restoring(one, until))
+            dill = figures.median(results, name, "dill", figures.restoring(one))
             columns.append(f"{seconds:.3f} ({number(figures.ratio(seconds, dill))})")
-        print(f"| {tool} | {' | '.join(columns)} |")
-    print("\n(in brackets: of dill's)")
+        print(f"| {title} | {' | '.join(columns)} |")
+    print("\n(in brackets: of dill's; nbrw checks digests of large buffers while they are used)")
 
 
 def number(value: float | None) -> str:

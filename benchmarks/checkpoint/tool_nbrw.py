@@ -63,6 +63,11 @@ class Tool(Plain):
         if answer["failed"]:
             raise RuntimeError(str(answer["failed"]))
 
+    def confirm(self, shell: Any) -> None:
+        failed = self.session.checked()["failed"]
+        if failed:
+            raise RuntimeError(str(failed))
+
 
 def read_checkpoints(place: Path) -> list[Checkpoint]:
     """A repeat has these in memory, from the recipe; here they are read."""

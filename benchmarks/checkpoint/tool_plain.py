@@ -40,6 +40,9 @@ class Tool:
         """Bring a name (empty: all) back into the namespace; timed."""
         raise NotImplementedError(self.name)
 
+    def confirm(self, shell: Any) -> None:
+        """Wait until it is sure that what came back is right; timed apart."""
+
 
 def size_of(*places: Path) -> int:
     """The sizes of all files there, together."""
