@@ -386,6 +386,16 @@ def _answer(value: dict[str, Any]) -> str:
     return json.dumps(value)
 
 
+def _as_in_a_cell() -> contextlib.AbstractContextManager[Any]:
+    """Have ``get_ipython`` among the builtins, where cells have it.
+
+    Libraries ask for it when they are imported, and take this for a terminal where it is not there:
+    pandas then shows fewer columns.
+    """
+    trap: contextlib.AbstractContextManager[Any] = current().shell.builtin_trap
+    return trap
+
+
 def status_json() -> str:
     """See :meth:`KernelSession.status`."""
     return _answer(current().status())
@@ -395,7 +405,8 @@ def restore_json(numbers: str) -> str:
     """See :meth:`KernelSession.restore`; an error of ours is reported as a failure."""
     cells = json.loads(numbers)
     try:
-        return _answer(current().restore(cells))
+        with _as_in_a_cell():
+            return _answer(current().restore(cells))
     except (NbrwError, OSError) as error:
         failed: dict[str, Any] = {
             "cell": cells[0] if cells else 0,
@@ -409,7 +420,8 @@ def bring_json(request: str) -> str:
     """See :meth:`KernelSession.bring`; an error of ours is reported as a failure."""
     value = json.loads(request)
     try:
-        return _answer(current().bring(**value))
+        with _as_in_a_cell():
+            return _answer(current().bring(**value))
     except (NbrwError, OSError) as error:
         failed = {"cell": 0, "names": [], "reason": str(error), "integrity": True}
         return _answer({"failed": [failed], "notes": []})

@@ -282,3 +282,18 @@ def test_an_edited_module_of_the_notebooks_directory_runs_those_who_use_it(
         sys.path[:] = before
     assert repeat.outputs == expected_outputs, [(c.cell, c.reason) for c in repeat.report]
     assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
+
+
+def test_a_library_that_is_imported_for_a_restore_sees_that_it_is_in_ipython(tmp_path, monkeypatch):
+    """As it did in the author's cell: it may behave otherwise in a plain Python."""
+    source = (
+        "try:\n    get_ipython()\n    found = 'IPython'\nexcept NameError:\n    found = 'none'\n"
+    )
+    (tmp_path / "nbrw_asks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    sources = ["import nbrw_asks", "print(nbrw_asks.found)"]
+    recipe, store = audit(tmp_path / "audit", sources)
+    monkeypatch.delitem(sys.modules, "nbrw_asks")
+    repeat = Repeat(tmp_path / "repeat", recipe, store, [sources[0], "print(1, nbrw_asks.found)"])
+    assert repeat.actions == "rX"
+    assert repeat.outputs[1][0]["text"] == "1 IPython\n"
