@@ -22,8 +22,10 @@ from nbrw_runtime import library_settings
 from nbrw_runtime.versions import PREFIX
 
 _SECRET = re.compile(r"(token|secret|passw|credential|api_?key|private|auth)", re.IGNORECASE)
-# Set by libraries when they are loaded, to the same value everywhere.
-_BY_LIBRARIES = ("KMP_", "MPLBACKEND", "PYDEVD_", "CLICOLOR", "PAGER", "GIT_PAGER", "FORCE_COLOR")
+# Set by libraries when they are loaded, to the same value everywhere, or to their own process' id.
+_BY_LIBRARIES = (
+    "KMP_", "MPLBACKEND", "PYDEVD_", "CLICOLOR", "PAGER", "GIT_PAGER", "FORCE_COLOR", "__DASK_",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,9 @@ SCENARIOS = {
     "numpy's seed": (NUMPY_SEED, at(NUMPY_SEED, c2="np.random.seed(2)"), "rXXXr"),
     "code that does not draw": (NUMPY_SEED, at(NUMPY_SEED, c5="o = 2"), "rrrrX"),
     "an environment variable": (ENV, at(ENV, c2="os.environ['NBRW_T'] = 'b'"), "rXXX"),
+    "the id of the process, which Dask sets": (
+        ["import os\nos.environ['__DASK_PARENT_PID'] = '1'", "print(1)"],
+        ["import os\nos.environ['__DASK_PARENT_PID'] = '2'", "print(1)"], "Xr"),
     "an environment variable, later": (ENV, [*ENV, "os.environ['NBRW_U'] = 'b'"], "rrrrX"),
     "unstorable, not needed": (HELD, at(HELD, c2="w = v + 2"), "rXXrr"),
     "unstorable, needed, and what may share with it": (
