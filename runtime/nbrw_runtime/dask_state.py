@@ -17,6 +17,7 @@ from nbrw_runtime.codec import Omit, SaveContext, current_load_context
 from nbrw_runtime.dask_tasks import load_function, store_function
 from nbrw_runtime.digest import Digest
 
+_STORE_PREFIX = "nbrw-store-"  # of our own tasks' keys
 _STALLED_SECONDS = 120.0  # without any task finishing, a pending future is given up
 _REFUSED = {
     "Actor": "a Dask actor lives in one worker and cannot be stored",
@@ -40,17 +41,24 @@ _stored: dict[Any, tuple[Any, Digest | str]] = {}
 _clients: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+def settle() -> None:
+    """Wait until the tasks of all futures that the notebook holds have ended, or no more do."""
+    from distributed.client import Client
+
+    for client in _live_clients(Client):
+        held = _held(client)
+        for key in _await(held):
+            _stored[key] = (held[key], "a task was still running when the cell had ended")
+
+
 def prepare(context: SaveContext) -> list[str]:
     """Store the values of all futures that the notebook holds; returns notes for the user."""
     from distributed.client import Client
 
+    settle()
     notes: list[str] = []
     for client in _live_clients(Client):
-        wanted = {
-            key: state
-            for key, state in list(client.futures.items())
-            if _stored.get(key, (None,))[0] is not state
-        }
+        wanted = _held(client)
         if wanted:
             notes += _store_values(client, wanted, context)
     return notes
@@ -61,38 +69,64 @@ def _live_clients(kind: Any) -> list[Any]:
     return [c for c in found if not getattr(c, "asynchronous", False)]
 
 
-def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> list[str]:
-    from distributed import Future
+async def _nothing() -> None:
+    pass
 
-    ready = _await(client, wanted)
+
+def _held(client: Any) -> dict[Any, Any]:
+    """Futures that the notebook holds, by key, with their state; not those that are dealt with."""
+    # What it has let go of is released by the client's event loop, in its turn: until then it
+    # would be taken for held, and waited for in vain.
+    client.sync(_nothing)
+    return {
+        key: state
+        for key, state in list(client.futures.items())
+        if _stored.get(key, (None,))[0] is not state and not _text(key).startswith(_STORE_PREFIX)
+    }
+
+
+def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> list[str]:
     root = str(context.store_root)
     tasks = {}
     for key, state in wanted.items():
-        status = ready.get(key, state.status)
-        if status == "finished":
-            future: Any = Future(key, client)
+        if state.status == "finished":
             tasks[key] = client.submit(
-                store_function(), future, root, key=f"nbrw-store-{_text(key)}", pure=False,
-                retries=0, priority=1000,
+                store_function(), _future(key, client), root, key=_STORE_PREFIX + _text(key),
+                pure=False, retries=0, priority=1000,
             )  # fmt: skip
-        elif status == "pending":
-            _stored[key] = (state, "a task was still running when the cell had ended")
         else:
-            _stored[key] = (state, f"its task ended as {status!r}")
+            _stored[key] = (state, f"its task ended as {state.status!r}")
     notes = []
     for key, task in tasks.items():
-        try:
-            _stored[key] = (wanted[key], Digest(task.result()))
-        except Exception as error:
-            reason = f"the worker could not store its value: {type(error).__name__}: {error}"
-            _stored[key] = (wanted[key], reason)
-            notes.append(f"task {_text(key)}: {reason}")
-        task.release()
+        found = _outcome(task)
+        _stored[key] = (wanted[key], found)
+        if isinstance(found, str):
+            notes.append(f"task {_text(key)}: {found}")
     return notes
 
 
-def _await(client: Any, wanted: dict[Any, Any]) -> dict[Any, str]:
-    """Wait for pending futures while tasks keep finishing; their status by key."""
+def _future(key: Any, client: Any) -> Any:
+    from distributed import Future
+
+    return Future(key, client)
+
+
+def _outcome(task: Any) -> Digest | str:
+    """The digest that a task gives, or why there is none. The task is let go of.
+
+    In a function of its own: an exception refers to the frames it went through, and would keep
+    all futures that these know.
+    """
+    try:
+        return Digest(task.result())
+    except Exception as error:
+        return f"the worker could not store its value: {type(error).__name__}: {error}"
+    finally:
+        task.release()
+
+
+def _await(wanted: dict[Any, Any]) -> set[Any]:
+    """Wait for pending futures while tasks keep ending; the keys of those that do not."""
     deadline = time.monotonic() + _STALLED_SECONDS
     left = {key for key, state in wanted.items() if state.status == "pending"}
     while left and time.monotonic() < deadline:
@@ -101,7 +135,7 @@ def _await(client: Any, wanted: dict[Any, Any]) -> dict[Any, str]:
         if done:
             left -= done
             deadline = time.monotonic() + _STALLED_SECONDS
-    return {key: state.status for key, state in wanted.items()}
+    return left
 
 
 def reducer(obj: Any, pickler: Any) -> Any:

@@ -100,8 +100,10 @@ class KernelSession:
 
     def after_cell(self, result: Any) -> None:
         """A cell has run."""
-        self._seconds = seconds = time.perf_counter() - self._began
         cell, self._cell = self._cell, None
+        if cell is not None and self.session.mode == "audit":
+            self._settle_dask()
+        self._seconds = seconds = time.perf_counter() - self._began
         if cell is None:
             return
         _mark(cell.number, "end")
@@ -193,6 +195,17 @@ class KernelSession:
             path.unlink(missing_ok=True)
         elif not path.exists():
             write_atomically(path, f"{number}\n".encode())
+
+    def _settle_dask(self) -> None:
+        """Tasks that a cell started are part of it: so are the files that they read and write."""
+        if "distributed" not in sys.modules:
+            return
+        from nbrw_runtime import dask_state
+
+        try:
+            dask_state.settle()
+        except Exception as error:
+            self.notes.append(f"tasks of a cell were not waited for: {error!r}")
 
     def _prepare_dask(self) -> None:
         if "distributed" in sys.modules:

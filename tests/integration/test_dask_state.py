@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
+from distributed import Client
 
+from nbrw_runtime import dask_state
 from notebook_helper import run, write_notebook
 
 pytestmark = pytest.mark.integration
@@ -117,3 +121,43 @@ def test_a_kernel_with_a_cluster_ends_in_order(tmp_path):
     done = run("nbrw", *argv, cwd=elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (elsewhere / "ended").exists()
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_what_a_task_reads_and_writes_is_its_cells_doing(processes, tmp_path):
+    """Also where it does so after the cell has returned, in a process or a thread."""
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir(), elsewhere.mkdir()
+    write_notebook(
+        work / "a.ipynb",
+        "import time\nfrom dask.distributed import Client\n"
+        f"client = Client(n_workers=1, processes={processes}, dashboard_address=':0')",
+        "def late():\n    time.sleep(0.5)\n    text = open('in.txt').read()\n"
+        "    open('out.txt', 'w').write(text)\n    return text\nfuture = client.submit(late)",
+        "other = 1",
+        "print(future.result())",
+    )
+    (work / "in.txt").write_text("one")
+    done = run("nbrw-build", "a.ipynb", "-o", "image", "--minimal", "--json", cwd=work)
+    assert done.returncode == 0, done.stderr
+    (elsewhere / "in.txt").write_text("two")
+    argv = ("run", "--engine", "embedded", work / "image", "repeat", "--json")
+    done = run("nbrw", *argv, cwd=elsewhere)
+    assert done.returncode == 0, done.stdout + done.stderr
+    actions = [cell["action"] for cell in json.loads(done.stdout)["cells"]]
+    assert actions == ["restored", "run", "restored", "run"]
+    assert (elsewhere / "out.txt").read_text() == "two"
+
+
+def test_futures_that_the_notebook_has_let_go_of_are_left_alone(tmp_path):
+    """Though the client, whose event loop is busy, still knows them."""
+    with Client(n_workers=1, processes=False, dashboard_address=":0") as client:
+        futures = client.map(lambda n: n + 1, range(200))
+        assert sum(client.gather(futures)) == 20100
+        kept, keys = futures[7], {future.key for future in futures}
+        client.loop.add_callback(time.sleep, 0.5)
+        del futures
+        assert len(client.futures) > 1  # as yet
+        assert dask_state.prepare(SimpleNamespace(store_root=tmp_path)) == []
+        assert keys & set(dask_state._stored) == {kept.key}
+        assert len(list((tmp_path / "sha256").iterdir())) == 1
