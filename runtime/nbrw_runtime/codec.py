@@ -1,8 +1,7 @@
-"""Objects of a notebook to bytes and back, or why not. `docs/format/checkpoint.md`.
+"""Objects of a notebook to bytes and back, or why not. See `docs/state.md`.
 
-One pass of cloudpickle's C pickler, protocol 5, with large buffers out of band. Functions defined
-in cells keep the live namespace as their globals; numpy arrays that share memory still do after a
-restore; what pickles but means nothing later is refused. dill serves what the C pickler cannot.
+One pass of cloudpickle's C pickler, protocol 5, with large buffers out of band. How each kind of
+object is reduced is decided by its type (`codec_kinds.py`). dill serves what the C pickler cannot.
 """
 
 from __future__ import annotations
@@ -10,19 +9,26 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
-from nbrw_runtime import codec_functions, codec_numpy, codec_refused
+from nbrw_runtime import codec_kinds, codec_refused
+from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.digest import Digest, digest_bytes, digest_json
+from nbrw_runtime.errors import RestoreError
 from nbrw_runtime.store import Store
+from nbrw_runtime.versions import PREFIX
+
+__all__ = ["Dump", "LoadContext", "Omit", "SaveContext", "Unstorable", "dump", "load"]
 
 _IN_BAND = 4096  # bytes; smaller buffers stay in the pickle, as a blob each would cost more
+_MANY = 100_000  # identities that are remembered
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,6 @@ class Omit:
     """Why an object cannot be stored, as a sentence for the user."""
 
     reason: str
-
-
-class Unstorable(Exception):
-    """Raised while pickling: an object inside cannot be stored, with the reason."""
 
 
 @dataclass
@@ -52,11 +54,17 @@ class SaveContext:
 
 @dataclass(frozen=True)
 class LoadContext:
-    """What constructors may use while objects are brought back."""
+    """What constructors may use while objects are brought back.
+
+    ``made`` are the classes that this load has made, by the name they were stored under;
+    ``expected`` weak references that must lead somewhere when it is done.
+    """
 
     namespace: dict[str, Any]
     store: Store
     repeat: bool = True
+    made: dict[str, Any] = field(default_factory=dict)
+    expected: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -75,6 +83,8 @@ class Dump:
     futures: tuple[Digest, ...]
     codec: str = "pickle"
     memory: frozenset[int] = frozenset()
+    #: The canonical pickle of the same objects; None if they are not what they were.
+    canonical: Callable[[], bytes | None] | None = None
     _digests: tuple[Digest, tuple[Digest, ...]] | None = None
 
     def digests(self) -> tuple[Digest, tuple[Digest, ...]]:
@@ -85,9 +95,22 @@ class Dump:
         return self._digests
 
     def identity(self) -> Digest:
-        """Equal for equal content."""
+        """Equal for equal content, in whatever process, as far as that can be told; never equal
+        for other content. To be asked while the objects are as they were.
+        """
         payload, buffers = self.digests()
-        return digest_json([self.codec, str(payload), [str(part) for part in buffers]])
+        parts = [str(part) for part in buffers]
+        here = digest_json([self.codec, str(payload), parts])
+        if self.canonical is None:
+            return here
+        known = _identities.get(here)
+        if known is None:
+            text = self.canonical()
+            known = here if text is None else digest_json(["equal", str(digest_bytes(text)), parts])
+            if len(_identities) > _MANY:
+                _identities.clear()
+            _identities[here] = known
+        return known
 
     @property
     def size(self) -> int:
@@ -95,8 +118,14 @@ class Dump:
         return len(self.payload) + sum(part.nbytes for part in self.buffers)
 
 
+#: What was found for a pickle in this process: equal pickles have equal canonical ones.
+_identities: dict[Digest, Digest] = {}
+
+
 class StatePickler(cloudpickle.Pickler):
     """The pickler; one instance for one dump."""
+
+    canonical = False
 
     def __init__(
         self, stream: io.BytesIO, context: SaveContext, keep_views: frozenset[int] = frozenset()
@@ -109,6 +138,12 @@ class StatePickler(cloudpickle.Pickler):
         self.memory: set[int] = set()
         self.refers: set[str] = set()
         self.futures: list[Digest] = []
+        self.apart: dict[int, Any] = {}  # arrays that share with nothing, though their memory does
+        self.one_for_all: set[int] = set()  # ids of objects that every process has one of
+        self.weak: dict[int, Any] = {}  # objects that are referred to weakly
+        self.kept: dict[Any, Any] = {}  # what stands for parts of objects, by what it stands for
+        self.follow_weak = True
+        self._handlers: dict[type, codec_kinds.Handler | None] = {}
 
     def _take(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -119,55 +154,22 @@ class StatePickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        module = kind.__module__
-        if module in ("builtins", "types", "_io", "socket", "_thread", "sqlite3", "ssl", "weakref"):
-            refusal = codec_refused.refuses(obj)
-            if refusal:
-                raise Unstorable(refusal)
-        elif module == "numpy" and kind.__name__ == "ndarray":
-            return codec_numpy.reduce_array(self, obj)
-        elif module.partition(".")[0] == "pandas" and codec_numpy.is_frame(obj):
-            return self._nested(obj)
-        elif module.startswith(("distributed", "dask")) and "distributed" in sys.modules:
-            from nbrw_runtime import dask_state
+        try:
+            handler = self._handlers[kind]
+        except KeyError:
+            handler = self._handlers[kind] = codec_kinds.handler_of(kind)
+        return NotImplemented if handler is None else handler(self, obj)
 
-            found = dask_state.reducer(obj, self)
-            if isinstance(found, Omit):
-                raise Unstorable(found.reason)
-            if found is not None:
-                return found
-        else:
-            refusal = codec_refused.refuses_by_name(obj)
-            if refusal:
-                raise Unstorable(refusal)
-        reduced = codec_functions.reduce(self, obj)
-        if reduced is not None:
-            return reduced
-        return super().reducer_override(obj)
-
-    def _nested(self, obj: Any) -> Any:
-        """Pickle apart from the rest: arrays inside pandas objects share nothing with others, as
-        after unpickling pandas would not know of it and writing to one would change the other.
-        """
+    def nested(self, obj: Any) -> codec_kinds.Nested:
+        """A pickle of its own inside this one: what is in it shares nothing with the rest."""
         stream = io.BytesIO()
-        inner = _PlainPickler(stream, self.context)
+        inner = type(self)(stream, self.context)
         inner.dump(obj)
         self.futures += inner.futures
         self.refers |= inner.refers
         self.memory |= inner.memory
-        parts = [pickle.PickleBuffer(part) for part in inner.buffers]
-        return _load_nested, (stream.getvalue(), *parts)
-
-
-class _PlainPickler(StatePickler):
-    """For the inside of pandas objects."""
-
-    def _nested(self, obj: Any) -> Any:
-        return NotImplemented
-
-
-def _load_nested(payload: bytes, *buffers: Any) -> Any:
-    return pickle.loads(payload, buffers=buffers)
+        self.weak.update(inner.weak)
+        return codec_kinds.Nested(stream.getvalue(), inner.buffers)
 
 
 def dump(
@@ -175,11 +177,28 @@ def dump(
     context: SaveContext,
     keep_views: frozenset[int] = frozenset(),
 ) -> Dump | Omit:
-    """Pickle a dict of names and objects together, or say why that cannot be."""
+    """Pickle a dict of names and objects together, or say why that cannot be.
+
+    State outside the namespace (names such as ``<nbrw:x>``) is never an Omit: what is brought back
+    then is an error that says why, so that the cell is run again.
+    """
+    found = _dump(dict(objects), context, keep_views)
+    name = next(iter(objects), "")
+    if isinstance(found, Omit) and name.startswith(PREFIX):
+        found = _dump({name: codec_kinds.Lost(found.reason)}, context, keep_views)
+    return found
+
+
+def _dump(objects: dict[str, Any], context: SaveContext, keep_views: frozenset[int]) -> Dump | Omit:
+    from nbrw_runtime.codec_identity import canonical_pickle
+
     stream = io.BytesIO()
     pickler = StatePickler(stream, context, keep_views)
     try:
-        pickler.dump(dict(objects))
+        with _quietly():
+            pickler.dump(objects)
+            if pickler.weak:
+                _check_weak(objects, pickler)
     except Unstorable as error:
         return Omit(str(error))
     except RecursionError:
@@ -189,15 +208,56 @@ def dump(
     except Exception as error:
         return _dump_with_dill(objects, context, error)
     memo = {key: value[1] for key, value in pickler.memo.copy().items()}
+    for key in pickler.one_for_all:
+        memo.pop(key, None)
+    payload = stream.getvalue()
+
+    def canonical() -> bytes | None:
+        with _quietly():
+            return canonical_pickle(objects, context, keep_views, payload)
+
     return Dump(
-        stream.getvalue(),
+        payload,
         pickler.buffers,
         memo,
         pickler.roots,
         frozenset(pickler.refers),
         tuple(pickler.futures),
         memory=frozenset(pickler.memory),
+        canonical=canonical,
     )
+
+
+def _check_weak(objects: dict[str, Any], pickler: StatePickler) -> None:
+    """What is referred to weakly must be held by something that is stored, or be gone after it."""
+    from nbrw_runtime.codec_weak import is_held
+
+    strong = StatePickler(io.BytesIO(), pickler.context, pickler.keep_views)
+    strong.follow_weak = False
+    strong.dump(objects)
+    held = strong.memo.copy()
+    for key, target in pickler.weak.items():
+        if key not in held and not is_held(target, pickler.context.namespace):
+            kind = type(target).__qualname__
+            raise Unstorable(
+                f"a weak reference cannot be stored: no name holds the {kind} it refers to"
+            )
+
+
+_QUIET = ("ignore", None, Warning, re.compile(r"nbrw_runtime\."), 0)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """What Python warns of while we pickle (iterators, say) is not the notebook's doing."""
+    # Not by catch_warnings: it makes Python forget which warnings it has shown already.
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]
+    filters.insert(0, _QUIET)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            filters.remove(_QUIET)
 
 
 def _dump_with_dill(
@@ -205,7 +265,7 @@ def _dump_with_dill(
 ) -> Dump | Omit:
     reason = f"it cannot be pickled: {_short(cause)}"
     for obj in objects.values():
-        refusal = codec_refused.refuses(obj) or codec_refused.refuses_by_name(obj)
+        refusal = codec_refused.refuses(obj)
         if refusal:
             return Omit(refusal)
     if not codec_refused.dill_may(cause):
@@ -230,11 +290,16 @@ def _dump_with_dill(
 def load(payload: bytes, buffers: Sequence[Any], codec: str, context: LoadContext) -> Any:
     """The inverse of :func:`dump`. Raises whatever unpickling raises."""
     with loading(context):
+        context.made.clear()
+        context.expected.clear()
         if codec == "dill":
             import dill
 
             return dill.loads(payload)
-        return pickle.loads(payload, buffers=buffers)
+        found = pickle.loads(payload, buffers=buffers)
+        if any(ref() is None for ref in context.expected):
+            raise RestoreError("a weak reference leads to an object that was not stored")
+        return found
 
 
 _contexts: list[LoadContext] = []

@@ -1,4 +1,6 @@
-"""Functions, classes and code of cells: stored by value, with the live namespace as globals."""
+"""Functions of cells: stored by value, with the live namespace as their globals; their closures'
+cells are shared afterwards by those that shared them.
+"""
 
 from __future__ import annotations
 
@@ -10,55 +12,89 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 
+from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.local_modules import is_local, module_of
 from nbrw_runtime.names import FRAME_READERS, definition, local_module, words_of
 
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
 
-def reduce(pickler: Any, obj: Any) -> Any:
-    """How to pickle a function of the notebook's namespace or a code object; None for all else."""
-    if isinstance(obj, (type, types.FunctionType, types.ModuleType)):
-        brought = module_of(obj)
-        if is_local(brought):
-            pickler.refers.add(local_module(brought))
-    if isinstance(obj, types.FunctionType):
-        if obj.__globals__ is pickler.context.namespace:
-            return _reduce_function(pickler, obj)
-        return None
-    if isinstance(obj, types.CodeType):
-        return _reduce_code(obj)
-    if isinstance(obj, types.ModuleType) and sys.modules.get(obj.__name__) is obj:
-        # A new string: whether two names are one object would show in the pickle.
-        return import_module, ("".join(list(obj.__name__)),)
-    if isinstance(obj, type) and obj.__module__ == "__main__":
+def note_origin(pickler: Any, obj: Any) -> None:
+    """Whoever uses this depends on the module of the notebook's own that it is from; or, if it was
+    defined in a cell, on what its definition may do.
+    """
+    module = module_of(obj)
+    if module == "__main__" and not isinstance(obj, types.ModuleType):
         pickler.refers.add(definition(obj.__qualname__.partition(".")[0]))
-        _name_class(obj)
-    return None
+    elif is_local(module):
+        pickler.refers.add(local_module(module))
 
 
 def _reduce_function(pickler: Any, function: types.FunctionType) -> Any:
-    pickler.refers.update(global_names(function.__code__))
-    pickler.refers.add(definition(function.__qualname__.partition(".")[0]))
-    code, _, _, _, closure = pickler._function_getnewargs(function)
+    note_origin(pickler, function)
+    space = function.__globals__
+    if space is pickler.context.namespace:
+        pickler.refers.update(global_names(function.__code__))
+        return _reduced(pickler, function, make_function, ())
+    if cloudpickle._should_pickle_by_reference(function):
+        return NotImplemented
+    name = space.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is not None and vars(module) is space and name != "__main__":
+        # Made by a library's decorator: its globals are the library's.
+        return _reduced(pickler, function, make_library_function, (name,))
+    if any(value is space for value in pickler.context.namespace.values()):
+        raise Unstorable(
+            "a function cannot be stored whose global names are a dictionary of the notebook's"
+        )
+    copied = pickler._function_getnewargs(function)[1]
+    return _reduced(pickler, function, make_free_function, (copied,), with_globals=True)
+
+
+def _reduced(
+    pickler: Any, function: types.FunctionType, make: Any, where: tuple[Any, ...],
+    with_globals: bool = False,
+) -> Any:  # fmt: skip
     state, slots = cloudpickle._function_getstate(function)
-    # The globals are those of the namespace it is restored into, whatever they are then.
-    slots["__globals__"] = {}
-    return (
-        make_function,
-        (code, closure),
-        (state, slots),
-        None,
-        None,
-        cloudpickle._function_setstate,
-    )
+    slots = {**slots, "__type_params__": getattr(function, "__type_params__", ())}
+    del slots["__closure__"]
+    used = slots.pop("__globals__")
+    if with_globals:
+        slots["__globals__"] = used
+    args = (function.__code__, *where, function.__closure__)
+    return make, args, (state, slots), None, None, set_function
 
 
 def make_function(code: types.CodeType, closure: Any) -> types.FunctionType:
-    """A function whose globals are the namespace that is being restored."""
+    """A function whose globals are the namespace that is being restored, whatever they are then."""
     from nbrw_runtime.codec import current_load_context
 
     return types.FunctionType(code, current_load_context().namespace, None, None, closure)
+
+
+def make_library_function(code: types.CodeType, module: str, closure: Any) -> types.FunctionType:
+    """A function whose globals are those of a module."""
+    return types.FunctionType(code, vars(import_module(module)), None, None, closure)
+
+
+def make_free_function(
+    code: types.CodeType, space: dict[str, Any], closure: Any
+) -> types.FunctionType:
+    """A function whose globals are a dictionary of its own."""
+    space.setdefault("__builtins__", __builtins__)
+    return types.FunctionType(code, space, None, None, closure)
+
+
+def set_function(function: types.FunctionType, state: Any) -> None:
+    """All that a function has beside code, globals and closure."""
+    attributes, slots = state
+    function.__dict__.update(attributes)
+    slots.pop("_cloudpickle_submodules", None)  # that they were loaded is all
+    function.__globals__.update(slots.pop("__globals__", {}))
+    if not slots.get("__type_params__"):
+        slots.pop("__type_params__", None)
+    for name, value in slots.items():
+        setattr(function, name, value)
 
 
 def global_names(code: types.CodeType) -> set[str]:
@@ -72,30 +108,47 @@ def global_names(code: types.CodeType) -> set[str]:
     return names
 
 
-def _reduce_code(code: types.CodeType) -> Any:
-    # The kernel names a cell's file by its process id, which says nothing about the code.
-    name = _KERNEL_FILE.sub("<cell>/", code.co_filename)
-    if name != code.co_filename:
-        code = code.replace(co_filename=name)
+def _reduce_code(pickler: Any, code: types.CodeType) -> Any:
+    if pickler.canonical:
+        # Where it stands in its cell is no part of what it does.
+        code = code.replace(co_filename="", co_firstlineno=1, co_linetable=b"")
+    else:
+        # The kernel names a cell's file by its process id, which says nothing about the code.
+        name = _KERNEL_FILE.sub("<cell>/", code.co_filename)
+        if name != code.co_filename:
+            code = code.replace(co_filename=name)
     return cloudpickle._code_reduce(code)
 
 
-_ordinals: dict[str, int] = {}
+def _reduce_cell(pickler: Any, cell: types.CellType) -> Any:
+    # In two steps, so that what is in the cell may refer to it; cloudpickle copies the cells of a
+    # function, and two that share a variable would not any more.
+    try:
+        contents = (cell.cell_contents,)
+    except ValueError:
+        return types.CellType, ()
+    return types.CellType, (), contents, None, None, set_cell
 
 
-def _name_class(kind: type) -> None:
-    """Give a class an identity that is the same in every process which runs the same cells.
+def set_cell(cell: types.CellType, contents: Any) -> None:
+    """Fill the cell of a closure."""
+    cell.cell_contents = contents[0]
 
-    cloudpickle finds by it the class that is there already, and would draw it at random.
-    """
-    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS
-    if kind in known:
-        return
-    ordinal = _ordinals[kind.__qualname__] = _ordinals.get(kind.__qualname__, 0) + 1
-    name = f"nbrw:{kind.__qualname__}:{ordinal}"
-    while name in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:
-        ordinal = _ordinals[kind.__qualname__] = ordinal + 1
-        name = f"nbrw:{kind.__qualname__}:{ordinal}"
-    with cloudpickle._DYNAMIC_CLASS_TRACKER_LOCK:
-        known[kind] = name
-        cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID[name] = kind
+
+def _reduce_module(pickler: Any, module: types.ModuleType) -> Any:
+    note_origin(pickler, module)
+    if sys.modules.get(module.__name__) is module:
+        # A new string: whether two names are one object would show in the pickle.
+        return import_module, ("".join(list(module.__name__)),)
+    if type(module) is not types.ModuleType:
+        return NotImplemented
+    inside = {key: value for key, value in vars(module).items() if key != "__builtins__"}
+    return types.ModuleType, (module.__name__,), inside
+
+
+HANDLERS: list[tuple[Any, Any]] = [
+    (types.FunctionType, _reduce_function),
+    (types.CodeType, _reduce_code),
+    (types.CellType, _reduce_cell),
+    (types.ModuleType, _reduce_module),
+]

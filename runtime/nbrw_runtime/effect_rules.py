@@ -12,21 +12,23 @@ import sys
 
 # State that is stored and restored (`state_providers.py`): assignments below these,
 _COVERED_PLACES = (
-    "decimal.getcontext()", "matplotlib.pyplot.rcParams", "matplotlib.rcParams", "os.environ",
-    "pandas.options", "sys.path", "warnings.filters",
+    "decimal.getcontext()", "logging.getLogger()", "matplotlib.pyplot.rcParams",
+    "matplotlib.rcParams", "os.environ", "pandas.options", "sys.path", "warnings.filters",
 )  # fmt: skip
 # and calls of what begins so.
 _COVERED_CALLS = (
-    "dask.config.set", "decimal.", "locale.", "matplotlib.rc", "matplotlib.style.use",
+    "IPython.core.magic.register_", "csv.field_size_limit", "dask.config.set", "decimal.",
+    "locale.", "matplotlib.pyplot.", "matplotlib.rc", "matplotlib.style.use", "matplotlib.use",
     "numpy.random.", "numpy.set_printoptions", "numpy.seterr", "pandas.reset_option",
-    "pandas.set_eng_float_format", "pandas.set_option", "random.", "seaborn.set", "warnings.",
+    "pandas.set_eng_float_format", "pandas.set_option", "random.", "seaborn.set",
+    "sklearn.set_config", "socket.setdefaulttimeout", "sys.set_int_max_str_digits",
+    "sys.setrecursionlimit", "sys.setswitchinterval", "warnings.",
 )  # fmt: skip
 # Of Python's own modules only these calls are suspicious.
 _STDLIB = re.compile(
     r"(sys\.(set|addaudithook|path_hooks|meta_path|modules)|signal\.|socket\.set|gc\.(?!collect)"
     r"|threading\.(set|stack_size)|atexit\.|os\.(umask|nice|set)|faulthandler\.|tracemalloc\.st"
-    r"|logging\.(?!debug|info|warning|error|critical|exception|log\b|getLogger(\(\)\.(debug|info"
-    r"|warning|error|critical|exception|log|is|get)\w*)?\Z)|codecs\.register|copyreg\.|readline\."
+    r"|logging\.set|codecs\.register|copyreg\.|readline\."
     r"|resource\.set|multiprocessing\.set_|asyncio\.set_|importlib\.(reload|invalidate)|builtins\."
     r"|csv\.(register|field_size)|mimetypes\.|sqlite3\.register|time\.tzset|unittest\.mock\.patch)"
 )

@@ -10,7 +10,8 @@ from nbrw_runtime.blob_checks import LARGE, BlobChecks
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.codec import LoadContext, load
 from nbrw_runtime.digest import Digest
-from nbrw_runtime.errors import IntegrityError, NotFoundError
+from nbrw_runtime.errors import IntegrityError, NotFoundError, RestoreError
+from nbrw_runtime.names import is_local_module
 from nbrw_runtime.state_providers import Provider
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
@@ -96,33 +97,44 @@ def _bring(
     result: Restored,
     checks: BlobChecks | None,
 ) -> None:
-    for cell, stored, names in sorted(wanted, key=lambda item: (item[0], _connects_not(item[1]))):
+    # State outside the namespace first: objects may be found through it (a logger's handlers).
+    for cell, stored, names in sorted(
+        wanted, key=lambda item: (_is_inside(item[2]), item[0], _connects_not(item[1]))
+    ):
         try:
+            if is_local_module(names[0]):
+                result.objects.append(stored)  # it is what it is
+                continue
+            if names[0].startswith(PREFIX):
+                _set(names[0], stored, context, providers, result)
+                result.objects.append(stored)
+                continue
             later = _large(stored, context) if checks is not None else ()
             values = _load(stored, context, later)
             if checks is not None and later:
                 checks.begin(cell, names, context.store, later)
         except Exception as error:
-            if names[0].startswith(PREFIX):
-                result.notes.append(f"{names[0]} could not be set: {error}")
-                continue
+            # What cannot be brought back is made again by its cell.
             result.failed.append(
                 {
                     "cell": cell,
                     "names": names,
-                    "reason": f"{type(error).__name__}: {error}",
+                    "reason": str(error)
+                    if isinstance(error, RestoreError)
+                    else f"{type(error).__name__}: {error}",
                     "integrity": isinstance(error, (IntegrityError, NotFoundError)),
                 }
             )
             continue
         for name in names:
-            if name in providers:
-                _set(providers[name], values[name], result)
-            elif not name.startswith(PREFIX):
-                namespace[name] = values[name]
-                result.names[cell].append(name)
+            namespace[name] = values[name]
+            result.names[cell].append(name)
         if len(names) == len(stored.names):
             result.objects.append(stored)
+
+
+def _is_inside(names: list[str]) -> bool:
+    return not names[0].startswith(PREFIX)
 
 
 def _connects_not(stored: StoredObject) -> bool:
@@ -146,8 +158,25 @@ def _load(stored: StoredObject, context: LoadContext, later: Collection[Digest] 
     return load(payload, buffers, stored.codec, context)
 
 
-def _set(provider: Provider, value: Any, result: Restored) -> None:
+def _set(
+    name: str,
+    stored: StoredObject,
+    context: LoadContext,
+    providers: Mapping[str, Provider],
+    result: Restored,
+) -> None:
+    """Set one part of the state outside the namespace. Raises what keeps an essential one from
+    being set; of others that is a note.
+    """
+    provider = providers.get(name)
+    if provider is None:
+        raise RestoreError(
+            f"nothing here keeps the state {name[len(PREFIX) : -1]!r}: install what does"
+        )
+    value = _load(stored, context)[name]
     try:
         provider.set(value)
     except Exception as error:
-        result.notes.append(f"{provider.name} could not be set: {error}")
+        if provider.essential:
+            raise
+        result.notes.append(f"{name} could not be set: {error}")

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import decimal
 import locale
-import logging
 import os
 import random
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbrw_runtime import library_settings
+from nbrw_runtime import codec_files, library_settings, state_registry
+from nbrw_runtime.codec_kinds import packed
+from nbrw_runtime.interpreter_state import Interpreter
+from nbrw_runtime.ipython_state import Shell
+from nbrw_runtime.logging_state import Loggers
 from nbrw_runtime.versions import PREFIX
 
 _SECRET = re.compile(r"(token|secret|passw|credential|api_?key|private|auth)", re.IGNORECASE)
@@ -30,11 +33,15 @@ _BY_LIBRARIES = (
 
 @dataclass(frozen=True)
 class Provider:
-    """``get`` returns None while all is as it was at the start; ``set`` takes what it gave."""
+    """``get`` returns None while all is as it was at the start; ``set`` takes what it gave.
+
+    ``essential``: if it cannot be set, the cell that changed it is run again; else it is a note.
+    """
 
     name: str
     get: Callable[[], Any]
     set: Callable[[Any], None]
+    essential: bool = False
 
 
 class Baseline:
@@ -43,26 +50,36 @@ class Baseline:
     def __init__(self, author_cwd: str, cwd: str) -> None:
         self.author_cwd = author_cwd
         self.cwd = cwd
+        codec_files.runs_in(author_cwd, cwd)
         self.environ = dict(os.environ)
+        self._environ_data = dict(os.environ._data)  # type: ignore[attr-defined]
         self.path = list(sys.path)
         self.locale = locale.setlocale(locale.LC_ALL)
+        self.loggers = Loggers()
+        self.interpreter = Interpreter()
+        self.backend = library_settings.Backend()
+        self.notes: list[str] = []  # of state that others keep
 
     def providers(self) -> tuple[Provider, ...]:
         """All providers, in the order in which they are set."""
-        return (
+        ours = (
             Provider(PREFIX + "cwd>", self._get_cwd, self._set_cwd),
             Provider(PREFIX + "environ>", self._get_environ, self._set_environ),
             Provider(PREFIX + "sys.path>", self._get_path, self._set_path),
-            Provider(PREFIX + "random>", random.getstate, _set_random),
+            Provider(PREFIX + "random>", _get_random, _set_random),
             Provider(PREFIX + "warnings>", _get_warnings, _set_warnings),
             Provider(PREFIX + "locale>", self._get_locale, self._set_locale),
             Provider(PREFIX + "decimal>", _get_decimal, _set_decimal),
-            Provider(PREFIX + "logging>", _get_logging, _set_logging),
-            *(
-                Provider(f"{PREFIX}{name}>", get, set_)
-                for name, (get, set_) in library_settings.SETTINGS.items()
-            ),
+            Provider(PREFIX + "logging>", self.loggers.get, self.loggers.set),
+            Provider(PREFIX + "interpreter>", self.interpreter.get, self.interpreter.set),
+            *_named(library_settings.SETTINGS),
+            *_named({"matplotlib.backend": (self.backend.get, self.backend.set)}),
+            *_named({"pyplot": (library_settings.get_open_figures, lambda value: None)}, True),
+            *_named(Shell().parts(), True),
         )
+        known = {provider.name[len(PREFIX) : -1] for provider in ours}
+        more, self.notes = state_registry.extensions(known)
+        return (*ours, *_named(more, True))
 
     def _get_cwd(self) -> Any:
         try:
@@ -79,6 +96,8 @@ class Baseline:
         os.chdir(os.path.join(self.cwd, path) if where == "in" else path)
 
     def _get_environ(self) -> Any:
+        if os.environ._data == self._environ_data:  # type: ignore[attr-defined]
+            return None
         now = dict(os.environ)
         changed = {
             name: text
@@ -121,6 +140,13 @@ class Baseline:
         locale.setlocale(locale.LC_ALL, value or self.locale)
 
 
+Functions = tuple[Callable[[], Any], Callable[[Any], None]]
+
+
+def _named(found: Mapping[str, Functions], essential: bool = False) -> list[Provider]:
+    return [Provider(f"{PREFIX}{n}>", get, set_, essential) for n, (get, set_) in found.items()]
+
+
 def _is_storable(name: str) -> bool:
     return not _SECRET.search(name) and not name.startswith(_BY_LIBRARIES)
 
@@ -132,6 +158,10 @@ def secret_variables(baseline: Baseline) -> list[str]:
         for name, text in os.environ.items()
         if baseline.environ.get(name) != text and _SECRET.search(name)
     )
+
+
+def _get_random() -> Any:
+    return packed(random.getstate())
 
 
 def _set_random(value: Any) -> None:
@@ -149,19 +179,9 @@ def _set_decimal(value: Any) -> None:
     decimal.setcontext((value or decimal.DefaultContext).copy())
 
 
-def _get_logging() -> Any:
-    # Loggers of libraries are set by these when they are loaded.
-    level = logging.getLogger().level
-    return None if level == logging.WARNING else level
-
-
-def _set_logging(value: Any) -> None:
-    logging.getLogger().setLevel(logging.WARNING if value is None else value)
-
-
 def _get_warnings() -> Any:
     # Filters hold texts, or patterns that are pickled as what they were compiled from.
-    return [tuple(entry) for entry in warnings.filters]
+    return packed([tuple(entry) for entry in warnings.filters])
 
 
 def _set_warnings(value: Any) -> None:

@@ -210,8 +210,8 @@ SCENARIOS = {
         ["import gc\ndef f():\n    gc.freeze()", "print(2)"],
         "rX"),
     "a call for its effect": (
-        ["import sys", "sys.setswitchinterval(.004)", "print(3)", "print(sys.getswitchinterval())"],
-        ["import sys", "sys.setswitchinterval(.004)", "print(3)", "sys.getswitchinterval()"],
+        ["import atexit", "atexit.register(print, end='')\nn = 1", "print(3)", "print(n)"],
+        ["import atexit", "atexit.register(print, end='')\nn = 1", "print(3)", "print(n + 1)"],
         "rXrX"),
 }  # fmt: skip
 

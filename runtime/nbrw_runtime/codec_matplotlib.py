@@ -1,0 +1,58 @@
+"""matplotlib: a figure says the same in every process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def handler_of(kind: type) -> Any:
+    """For transforms, paths and figures; None for all else: what is in figures pickles well."""
+    for module, name, handler in (
+        ("matplotlib.transforms", "TransformNode", _reduce_transform),
+        ("matplotlib.path", "Path", _reduce_path),
+        ("matplotlib.figure", "FigureBase", _reduce_figure),
+    ):
+        base = getattr(sys.modules.get(module), name, None)
+        if base is not None and issubclass(kind, base):
+            return handler
+    return None
+
+
+def _reduce_figure(pickler: Any, figure: Any) -> Any:
+    # Figures have lists of the settings; that does not make two of them one state.
+    params: Any = getattr(sys.modules["matplotlib"], "rcParams", {})
+    pickler.one_for_all.update(id(value) for value in dict.values(params) if type(value) is list)
+    return NotImplemented
+
+
+def _reduce_path(pickler: Any, path: Any) -> Any:
+    if not getattr(path, "_readonly", False) and not _is_of_markers(path):
+        return NotImplemented
+    pickler.one_for_all.add(id(path))
+    return make_path, (type(path), pickler.nested(dict(vars(path))))
+
+
+def _is_of_markers(path: Any) -> bool:
+    """Whether this is one of the paths that all figures draw ticks and markers with."""
+    markers = sys.modules.get("matplotlib.markers")
+    places = (markers, getattr(markers, "MarkerStyle", None))
+    return any(path is value for p in places if p is not None for value in vars(p).values())
+
+
+def make_path(kind: Any, state: dict[str, Any]) -> Any:
+    """A path that nobody changes."""
+    path = kind.__new__(kind)
+    path.__dict__.update(state)
+    return path
+
+
+def _reduce_transform(pickler: Any, node: Any) -> Any:
+    found = node.__reduce_ex__(5)
+    state: Any = found[2] if isinstance(found, tuple) and len(found) > 2 else None
+    if not isinstance(state, dict) or not isinstance(state.get("_parents"), dict):
+        return found
+    parents = state["_parents"]
+    # Under their addresses, which mean nothing later: any keys do that no address can be.
+    numbered = {-number: parent for number, parent in enumerate(parents.values(), 1)}
+    return (*found[:2], {**state, "_parents": numbered}, *found[3:])

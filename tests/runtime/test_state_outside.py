@@ -1,0 +1,166 @@
+"""State that lies in no variable: it comes back, or the cell that made it runs again.
+
+Each scenario is a notebook whose last cell is edited: a letter for each cell says what a repeat
+does (r restored, X run), and outputs are those of running all of the edited notebook.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from nbrw_runtime import state_providers, state_registry
+from nbrw_runtime.state_providers import Baseline
+from nbrw_runtime.versions import PREFIX
+from repeat_harness import Repeat, audit, outside_kept, plain_run
+
+HANDLER = (
+    "import logging, sys\nlog = logging.getLogger('nbrw.test')\n"
+    "h = logging.StreamHandler(sys.__stderr__)\n"
+    "h.setFormatter(logging.Formatter('%(levelname)s %(message)s'))\nlog.addHandler(h)\n"
+    "log.propagate = False\nlog.setLevel(logging.INFO)"
+)
+SCENARIOS = {
+    "a logger's level and handler": (
+        [HANDLER, "n = 1"],
+        "h2, = log.handlers\nprint(log.level, log.propagate, n, h2.formatter._fmt)",
+        "rrX"),
+    "a handler that a name holds": (
+        [HANDLER, "n = 1"], "log.removeHandler(h)\nprint(log.handlers, n)", "rrX"),
+    "a handler of a kind of the notebook's own": (
+        ["import logging\nclass Mine(logging.Handler):\n    def emit(self, record):\n"
+         "        print('mine', record.msg)",
+         "log = logging.getLogger('nbrw.mine')\nlog.addHandler(Mine())", "n = 1"],
+        "log.warning('here')", "rXrX"),
+    "a log file": (
+        ["import logging\nlogging.getLogger('nbrw.f').addHandler(logging.FileHandler('x.log'))",
+         "logging.getLogger('nbrw.f').error('one')"],
+        "logging.getLogger('nbrw.f').error('two')\nprint(open('x.log').read())", "rrX"),
+    "logging switched off": (
+        ["import logging", "logging.disable(50)"],
+        "print(logging.getLogger('x').isEnabledFor(40))", "rrX"),
+    "the depth of recursion": (
+        ["import sys", "sys.setrecursionlimit(4321)"], "print(sys.getrecursionlimit())", "rrX"),
+    "the size of a field of a table": (
+        ["import csv", "csv.field_size_limit(99) and None"],
+        "print(csv.field_size_limit())", "rrX"),
+    "how estimators answer": (
+        ["import sklearn", "sklearn.set_config(transform_output='pandas')"],
+        "print(sklearn.get_config()['transform_output'])", "rrX"),
+    "a backend without windows": (
+        ["import matplotlib", "matplotlib.use('svg')"], "print(matplotlib.get_backend())", "rrX"),
+    "a figure that pyplot keeps": (
+        ["import matplotlib\nmatplotlib.use('agg')", "import matplotlib.pyplot as plt\nn = 2",
+         "plt.plot([1, n])\nNone"],
+        "print(plt.gcf().axes[0].lines[0].get_xydata().tolist())\nplt.close('all')", "rrXX"),
+    "an alias": (
+        ["get_ipython().alias_manager.define_alias('nbrwecho', 'echo')", "n = 1"],
+        "print(dict(get_ipython().alias_manager.aliases)['nbrwecho'], n)", "rrX"),
+    "a magic of the notebook": (
+        ["from IPython.core.magic import register_line_magic",
+         "@register_line_magic\ndef shout(line):\n    return line.upper() * n", "n = 2"],
+        "print(get_ipython().run_line_magic('shout', 'ab'))", "rrrX"),
+    "a callback of the notebook": (
+        ["calls = []",
+         "get_ipython().events.register('pre_run_cell', lambda info: calls.append(1))",
+         "n = 1"],
+        "print(len(calls) > 0, n)", "rXrX"),
+    "the precision of numbers shown": (
+        ["n = 1", "get_ipython().run_line_magic('precision', '2') and None"], "3.14159", "rrX"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_what_lies_in_no_variable_is_there_for_a_cell_that_runs(name, tmp_path):
+    """Brought back where that can be; else the cell that made it runs as well, and no other."""
+    before, last, expected = SCENARIOS[name]
+    recipe, store = audit(tmp_path / "audit", [*before, "print('to be edited')"])
+    after = [*before, last]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    assert repeat.outputs == plain_run(tmp_path / "plain", after)
+    assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
+
+
+KEEPER = """
+value = "at first"
+
+class Keeper:
+    def get(self):
+        return None if value == "at first" else value
+
+    def set(self, new):
+        global value
+        value = new or "at first"
+
+def broken():
+    raise OSError("no such device")
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A distribution with entry points for state."""
+    place = tmp_path / "site"
+    info = place / "nbrw_keeper-1.dist-info"
+    info.mkdir(parents=True)
+    (place / "nbrw_keeper.py").write_text(KEEPER)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nbrw-keeper\nVersion: 1\n")
+    points = ("keeper = nbrw_keeper:Keeper", "cwd = nbrw_keeper:Keeper", "bad = nbrw_keeper:broken")
+    (info / "entry_points.txt").write_text("[nbrw.state]\n" + "\n".join(points) + "\n")
+    monkeypatch.syspath_prepend(str(place))
+    yield place
+    sys.modules.pop("nbrw_keeper", None)
+
+
+NOTEBOOK = ["import nbrw_keeper", "nbrw_keeper.value = 'changed'", "n = 1", "print(n)"]
+
+
+def test_state_that_others_keep_is_stored_and_brought_back(installed, tmp_path):
+    """By an entry point: under its name, and set before a cell runs."""
+    sources = [*NOTEBOOK[:1], "vars(nbrw_keeper).update(value='changed')", *NOTEBOOK[2:]]
+    recipe, store = audit(tmp_path / "audit", sources)
+    stored = [n for c in recipe.checkpoints for o in c.objects for n in o.names]
+    assert f"{PREFIX}keeper>" in stored
+    sys.modules.pop("nbrw_keeper")
+    after = [*sources[:3], "print(nbrw_keeper.value)"]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    assert (repeat.outputs[3][0]["text"], repeat.actions) == ("changed\n", "rrrX")
+
+
+def test_without_whoever_keeps_a_state_its_cell_runs_again(installed, tmp_path, monkeypatch):
+    """It is not lost without a word: the reason names what is missing."""
+    sources = [*NOTEBOOK[:1], "vars(nbrw_keeper).update(value='changed')", *NOTEBOOK[2:]]
+    recipe, store = audit(tmp_path / "audit", sources)
+    sys.modules.pop("nbrw_keeper")
+    (installed / "nbrw_keeper-1.dist-info/entry_points.txt").write_text("")
+    after = [*sources[:3], "print(nbrw_keeper.value)"]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    assert (repeat.outputs[3][0]["text"], repeat.actions) == ("changed\n", "rXXX")
+    assert any("'keeper'" in note for note in repeat.notes)
+
+
+def test_an_entry_point_that_cannot_be_used_is_a_note(installed, tmp_path):
+    """One that fails, and one whose name is taken; the others work."""
+    with outside_kept():
+        baseline = Baseline(str(tmp_path), str(tmp_path))
+        names = [provider.name for provider in baseline.providers()]
+    assert f"{PREFIX}keeper>" in names and f"{PREFIX}bad>" not in names
+    assert len([name for name in names if name == f"{PREFIX}cwd>"]) == 1
+    assert len(baseline.notes) == 2
+    assert any("no such device" in note for note in baseline.notes)
+
+
+def test_what_gives_no_two_functions_keeps_no_state():
+    """The value of an entry point is checked when the kernel starts, not in the first cell."""
+    with pytest.raises(TypeError, match="two functions"):
+        state_registry._pair((1, 2))
+    assert state_registry._pair((len, print)) == (len, print)
+
+
+def test_each_part_of_the_state_has_a_name_of_its_own(tmp_path):
+    """Two under one name would overwrite each other."""
+    with outside_kept():
+        found = state_providers.Baseline(str(tmp_path), str(tmp_path)).providers()
+    names = [provider.name for provider in found]
+    assert len(names) == len(set(names)) > 20
