@@ -28,6 +28,8 @@ _HARMLESS_MAGICS = frozenset(
 # Types of names that stand for what libraries made.
 _LOADED = frozenset({"module", "type", "function", "builtin_function_or_method"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Most nodes of a tree: they do nothing, and there is nothing in them.
+_LEAVES = (ast.Name, ast.Constant, ast.expr_context, ast.operator)
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def _effects(
 ) -> Iterator[Effect]:
     """Effects of code as it is run; those of functions that it defines go into ``functions``."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, _LEAVES):
+            continue
         if functions is not None and isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
             for decorator in child.decorator_list:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -91,7 +92,11 @@ class Recipe:
 
     def checkpoint(self, cell: int | None) -> Checkpoint | None:
         """The checkpoint of a cell, or None if it has none or there is no such cell."""
-        return next((found for found in self.checkpoints if found.cell == cell), None)
+        return self._by_cell.get(cell)
+
+    @functools.cached_property
+    def _by_cell(self) -> dict[int | None, Checkpoint]:
+        return {found.cell: found for found in reversed(self.checkpoints)}
 
 
 def write_recipe(recipe: Recipe) -> bytes:
