@@ -101,7 +101,7 @@ class KernelSession:
     def after_cell(self, result: Any) -> None:
         """A cell has run."""
         cell, self._cell = self._cell, None
-        if cell is not None and self.session.mode == "audit":
+        if cell is not None:
             self._settle_dask()
         self._seconds = seconds = time.perf_counter() - self._began
         if cell is None:
