@@ -61,7 +61,8 @@ def joined(text: Any) -> str:
 
 
 def _outputs(outputs: Sequence[Mapping[str, Any]]) -> str:
-    return f"{len(outputs)} output{'s' * (len(outputs) != 1)}"
+    kinds = ", ".join(dict.fromkeys(out["output_type"] for out in outputs))
+    return f"{len(outputs)} output{'s' * (len(outputs) != 1)}" + (f" ({kinds})" if kinds else "")
 
 
 def _streams(outputs: Iterable[Mapping[str, Any]]) -> dict[str, str]:

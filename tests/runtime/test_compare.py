@@ -63,8 +63,9 @@ def test_results_differ_by_the_kind_that_differs():
 
 def test_a_missing_output_is_a_difference():
     """Also a new one."""
-    assert differences([result(a="1")], []) == ["0 outputs instead of 1 output"]
-    assert differences([], [result(a="1")] * 2) == ["2 outputs instead of 0 outputs"]
+    assert differences([result(a="1")], []) == ["0 outputs instead of 1 output (execute_result)"]
+    found = differences([], [result(a="1")] * 2)
+    assert found == ["2 outputs (execute_result) instead of 0 outputs"]
     found = differences([result(a="1")], shown("a", "1"))
     assert found == ["display_data instead of execute_result"]
 
