@@ -5,6 +5,7 @@ What a tracer would see of files is taken from Python's audit events.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -108,6 +109,8 @@ class Kernel:
             provider.set(None)
         os.chdir(here)
         sys.modules["__main__"] = self._main
+        # Else each of hundreds of shells collects all garbage once more when Python ends.
+        atexit.unregister(self.shell.atexit_operations)
 
 
 class Files:

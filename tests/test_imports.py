@@ -62,8 +62,9 @@ def test_the_runtime_needs_only_what_a_notebook_kernel_has(path):
     kernel = {"IPython", "ipykernel", "ipykernel_launcher", "jupyter_client", "jupyter_core",
               "tornado", "traitlets", "zmq"}  # fmt: skip
     # Imported only if the notebook did so, or if they are there.
-    optional = {"cloudpickle", "dill", "dask", "distributed", "h5py", "matplotlib", "numpy",
-                "pandas", "pyarrow", "tlz", "torch", "xarray"}  # fmt: skip
+    optional = {"cloudpickle", "dill", "dask", "distributed", "h5py", "matplotlib",
+                "matplotlib_inline", "numpy", "pandas", "pyarrow", "sklearn", "tlz", "torch",
+                "xarray"}  # fmt: skip
     foreign = imported(path) - sys.stdlib_module_names - {"nbrw_runtime"}
     assert foreign <= kernel | optional
 

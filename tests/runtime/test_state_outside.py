@@ -59,11 +59,11 @@ SCENARIOS = {
         "print(dict(get_ipython().alias_manager.aliases)['nbrwecho'], n)", "rrX"),
     "a magic of the notebook": (
         ["from IPython.core.magic import register_line_magic",
-         "@register_line_magic\ndef shout(line):\n    return line.upper() * n", "n = 2"],
-        "print(get_ipython().run_line_magic('shout', 'ab'))", "rrrX"),
+         "@register_line_magic\ndef shout(line):\n    return line.upper() * n",
+         "n = 2"],
+        "print(get_ipython().run_line_magic('shout', 'a'))", "rrrX"),
     "a callback of the notebook": (
-        ["calls = []",
-         "get_ipython().events.register('pre_run_cell', lambda info: calls.append(1))",
+        ["calls = []", "get_ipython().events.register('pre_run_cell', lambda i: calls.append(1))",
          "n = 1"],
         "print(len(calls) > 0, n)", "rXrX"),
     "the precision of numbers shown": (
