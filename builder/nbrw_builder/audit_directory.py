@@ -1,7 +1,8 @@
 """What an audit leaves on disk, and what of it still counts. `docs/design.md`, section 2.
 
-audit.json               format ``nbrw.audit``: kernel, cells, and the runs with the first cell
-                         that each of them executed
+audit.json               format ``nbrw.audit``: kernel, cells, and the runs with the cells that each
+                         of them executed; until all of its cells are known also the audits before
+checkpoints*/            one directory for each of these audits
 lock                     held by the build that writes here
 """
 
@@ -14,18 +15,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbrw_builder.audit_checkpoints import CheckpointDirectory
 from nbrw_builder.cache import default_cache
 from nbrw_runtime.cache_kinds import to_go
-from nbrw_runtime.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, Checkpoint
 from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.errors import FormatError, StorageError, UsageError
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
-from nbrw_runtime.session_file import UNSWEPT, write_atomically
+from nbrw_runtime.session_file import write_atomically
 from nbrw_runtime.store import DirectoryStore
 
 AUDIT_FORMAT = "nbrw.audit"
@@ -37,19 +38,26 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """One start of the kernel: cells from ``first`` on were executed, those before restored.
+    """One start of the kernel; ``first`` is the first cell that it executed.
 
-    ``began`` is in seconds since the epoch.
+    ``began`` is in seconds since the epoch. ``cells`` has a pair for each cell of the audit that
+    was executed then: its number in the trace, and its number now. If it is empty, all cells from
+    ``first`` on were executed, up to those that a later run has.
     """
 
     trace: str
     first: int
     began: float = 0.0
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class AuditState:
-    """What ``audit.json`` says. ``environment`` is the digest of the variables the kernel got."""
+    """What ``audit.json`` says. ``environment`` is the digest of the variables the kernel got.
+
+    ``checkpoints`` is the name of the directory of the checkpoints. ``former`` are the audits
+    before, newest first, whose cells are still of use: this one was cut off, or is under way.
+    """
 
     kernel: tuple[str, ...]
     cwd: str
@@ -59,6 +67,8 @@ class AuditState:
     python_version: str = ""
     platform: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    checkpoints: str = "checkpoints"
+    former: tuple[AuditState, ...] = ()
     format: str = AUDIT_FORMAT
     version: int = AUDIT_VERSION
 
@@ -70,7 +80,6 @@ class AuditDirectory:
         self.root = root
         self.trace = root / "trace"
         self.written = self.trace / "written"
-        self.checkpoints = root / "checkpoints"
         self.store_root = root / "store"
         self.session = root / "session.json"
         self.log = root / "kernel.log"
@@ -92,7 +101,7 @@ class AuditDirectory:
     def locked(self) -> Iterator[None]:
         """Make the directories and keep other builds out. Raises UsageError, StorageError."""
         try:
-            for directory in (self.written, self.checkpoints, self.store_root):
+            for directory in (self.written, self.store_root):
                 directory.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -112,13 +121,25 @@ class AuditDirectory:
             os.close(descriptor)
 
     def clear(self) -> None:
-        """Forget all former runs."""
-        for path in (self.trace, self.checkpoints, self.store_root):
-            shutil.rmtree(path, ignore_errors=True)
+        """Forget all former audits."""
         (self.root / "audit.json").unlink(missing_ok=True)
+        for path in (self.trace, self.store_root, *self.root.glob("checkpoints*")):
+            shutil.rmtree(path, ignore_errors=True)
         self.written.mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.store_root.mkdir(parents=True, exist_ok=True)
+
+    def checkpoints_of(self, state: AuditState) -> CheckpointDirectory:
+        """Where an audit's checkpoints are."""
+        return CheckpointDirectory(self.root / Path(state.checkpoints).name, self.written)
+
+    def new_checkpoints(self) -> str:
+        """The name of a new, empty directory of checkpoints."""
+        name, number = "checkpoints", 1
+        while (self.root / name).exists():
+            number += 1
+            name = f"checkpoints-{number}"
+        (self.root / name).mkdir()
+        return name
 
     def read_state(self) -> AuditState | None:
         """The former audit's state; None if there is none that can be used."""
@@ -133,56 +154,23 @@ class AuditDirectory:
         """Replace ``audit.json``."""
         write_atomically(self.root / "audit.json", json.dumps(to_json(state)).encode() + b"\n")
 
-    def checkpoint_path(self, cell: int) -> Path:
-        """The file of a cell's checkpoint."""
-        return self.checkpoints / f"{cell:04d}.json"
-
-    def read_checkpoint(self, cell: int) -> Checkpoint | None:
-        """A cell's checkpoint, if it is there, whole, and of our version."""
-        path = self.checkpoint_path(cell)
-        try:
-            value = load_document(
-                path.read_bytes(), CHECKPOINT_FORMAT, CHECKPOINT_VERSION, str(path)
-            )
-            return from_json(Checkpoint, value, str(path))
-        except (OSError, FormatError):
-            return None
-
-    def unswept(self) -> int | None:
-        """The first cell whose checkpoint was never confirmed by a look at the whole state."""
-        try:
-            return int((self.checkpoints / UNSWEPT).read_text())
-        except (OSError, ValueError):
-            return None
-
-    def write_outputs(self, cell: int, outputs: Digest) -> None:
-        """Complete a cell's checkpoint by the blob of its outputs."""
-        checkpoint = self.read_checkpoint(cell)
-        if checkpoint is not None:
-            whole = replace(checkpoint, outputs=outputs)
-            write_atomically(
-                self.checkpoint_path(cell), json.dumps(to_json(whole)).encode() + b"\n"
-            )
-
-    def drop_from(self, cell: int) -> None:
-        """Remove the checkpoints of this cell and those after it."""
-        unswept = self.unswept()
-        if unswept is not None and unswept >= cell:
-            (self.checkpoints / UNSWEPT).unlink()
-        for path in self.checkpoints.glob("*.json"):
-            if path.stem.isdigit() and int(path.stem) >= cell:
-                path.unlink()
-        for path in self.written.glob("*.json"):
-            if path.stem.isdigit() and int(path.stem) >= cell:
-                path.unlink()
-
-    def tidy(self) -> None:
-        """Remove blobs that no checkpoint needs any more."""
+    def tidy(self, state: AuditState) -> None:
+        """Remove what neither this audit nor those that it names as former need any more."""
+        audits = (state, *state.former)
         needed: set[Digest] = set()
-        for path in self.checkpoints.glob("*.json"):
-            checkpoint = self.read_checkpoint(int(path.stem)) if path.stem.isdigit() else None
-            if checkpoint is not None:
+        for audit in audits:
+            for checkpoint in self.checkpoints_of(audit).all():
                 needed.update(checkpoint.blobs)
+        directories = {audit.checkpoints for audit in audits}
+        for path in self.root.glob("checkpoints*"):
+            if path.name not in directories:
+                shutil.rmtree(path, ignore_errors=True)
+        traces = {run.trace for audit in audits for run in audit.runs}
+        for path in self.trace.iterdir():
+            number = path.name.split(".")[0]
+            if number.isdigit() and path.is_file() and number not in traces:
+                with contextlib.suppress(OSError):
+                    path.unlink()
         for digest in self.store:
             if digest not in needed:
                 with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import nbformat
@@ -18,7 +18,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbrw_builder.audit_directory import AuditDirectory
 from nbrw_builder.errors import TraceError
 from nbrw_builder.kernelspec import Kernel, traced_spec
-from nbrw_runtime.errors import CellError, RestoreError
+from nbrw_runtime.errors import CellError
 
 _STARTUP_SECONDS = 120
 # A kernel with a Dask cluster often does not end by itself; then it is told to after half of this.
@@ -102,24 +102,24 @@ class AuditKernel:
         errors = [out for out in raw["outputs"] if out["output_type"] == "error"]
         return errors[-1] if errors else None
 
-    async def storage_failure(self) -> str | None:
-        """Why the last checkpoint could not be stored, if so."""
-        status = await self._ask("status_json")
-        return status.get("failure") or None
+    async def status(self) -> dict[str, Any]:
+        """What went wrong since the start: see ``status`` of :mod:`nbrw_runtime.session`."""
+        return await self._ask("status_json")
 
-    async def restore(self, numbers: Sequence[int]) -> None:
-        """Bring the state of these cells back. Raises RestoreError if a part of it fails."""
-        answer = await self._ask("restore_json", json.dumps(list(numbers)))
-        if answer["failed"]:
-            failed = answer["failed"][0]
-            raise RestoreError(
-                f"resume: what cell {failed['cell']} left ({', '.join(failed['names'])}) could "
-                f"not be brought back: {failed['reason']}; build with --fresh"
-            )
+    async def bring(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a cell's run: see ``bring`` of :mod:`nbrw_runtime.session`."""
+        return await self._ask("bring_json", json.dumps(request))
 
-    async def sweep(self) -> None:
-        """Have the checkpoints confirmed by a look at the whole state."""
-        await self._ask("sweep_json")
+    async def checked(self) -> list[dict[str, Any]]:
+        """What of that which was brought turned out to be spoilt."""
+        return list((await self._ask("checked_json"))["failed"])
+
+    async def sweep(self) -> dict[str, int]:
+        """Have the checkpoints confirmed by a look at the whole state.
+
+        Returns names that changed behind our back, each with the first cell that may have done it.
+        """
+        return dict((await self._ask("sweep_json"))["late"])
 
     async def finish(self) -> list[str]:
         """Let the kernel store what it still can; returns notes."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from nbrw_builder import __version__
 from nbrw_builder.audit import Audit, AuditRequest, audited
 from nbrw_builder.audit_directory import prune_audits
-from nbrw_builder.audit_resume import load_traces
+from nbrw_builder.audit_execution import CellDone
+from nbrw_builder.audit_traces import load_traces
 from nbrw_builder.build_image import WrittenImage, kind_of, replace_last_layer, write_image
 from nbrw_builder.cache import default_cache
 from nbrw_builder.checkpoint_layers import checkpoint_layers
@@ -63,12 +64,16 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Built:
-    """A built image, its recipe, notes for the user, and how long each part took, in seconds."""
+    """A built image, its recipe, notes for the user, and how long each part took, in seconds.
+
+    ``cells`` says of each cell what the audit did with it.
+    """
 
     image: WrittenImage
     recipe: Recipe
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+    cells: tuple[CellDone, ...] = ()
 
 
 def build(request: BuildRequest, progress: Progress) -> Built:
@@ -84,7 +89,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
     with audited(request.audit, progress) as audit:
         clock.ended("audit")
         built = _pack(request, audit, progress, clock)
-        audit.directory.tidy()
+        audit.directory.tidy(audit.state)
         prune_audits(audit.directory.root)
         return built
 
@@ -191,7 +196,7 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         )
         clock.ended("record")
     notes = (*audit.notes, *_notes(final.dependencies))
-    return Built(written, final, notes, clock.seconds)
+    return Built(written, final, notes, clock.seconds, audit.done)
 
 
 def _recipe_layer(recipe: Recipe) -> LayerPlan:

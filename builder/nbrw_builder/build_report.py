@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from nbrw_builder.audit_execution import CellDone
 from nbrw_builder.build import Built
 from nbrw_runtime.describe import describe, human_size, verification_lines
 from nbrw_runtime.records import to_json
@@ -18,6 +19,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
     """The result for scripts: format ``nbrw.build``, version 1; bytes and seconds."""
     image = built.image
     found = built.recipe.verification
+    done = {cell.number: cell for cell in built.cells}
     return {
         "format": "nbrw.build",
         "version": 1,
@@ -34,6 +36,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
             {
                 "number": found.cell,
                 "status": found.status,
+                **_what(done.get(found.cell)),
                 "seconds": found.seconds,
                 "overhead": found.overhead,
                 "omitted": [
@@ -52,6 +55,11 @@ def as_json_object(built: Built) -> dict[str, Any]:
     }
 
 
+def _what(cell: CellDone | None) -> dict[str, str]:
+    """What the audit did with a cell, and why."""
+    return {"action": cell.action, "reason": cell.reason} if cell is not None else {}
+
+
 def print_built(built: Built, console: Console) -> None:
     """A few lines for a person."""
 
@@ -59,6 +67,12 @@ def print_built(built: Built, console: Console) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     recipe = built.recipe
+    restored = [cell for cell in built.cells if cell.action == "restored"]
+    for cell in built.cells if restored else ():
+        if cell.action == "run":
+            line(f"cell {cell.number} ran: {cell.reason}")
+    if restored:
+        line(f"{len(restored)} of {len(built.cells)} cells are as a former build left them")
     for found in recipe.checkpoints:
         for omitted in found.omitted:
             name = omitted.name.removeprefix(FILE_PREFIX)

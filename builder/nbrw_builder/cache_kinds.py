@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from nbrw_builder.audit_checkpoints import CheckpointDirectory
 from nbrw_builder.audit_directory import (
     KEEP_BYTES,
     AuditDirectory,
@@ -38,7 +39,7 @@ class Audits:
         found = []
         for used, size, root in list_audits(self.root):
             with locked_if_idle(root) as idle:
-                parts = len(list(AuditDirectory(root).checkpoints.glob("*.json")))
+                parts = sum(len(found.all()) for found in _checkpoints(AuditDirectory(root)))
                 found.append(CacheItem(self.name, root.name, size, used, parts, not idle))
         return found
 
@@ -67,6 +68,13 @@ class Audits:
         return False
 
 
+def _checkpoints(directory: AuditDirectory) -> list[CheckpointDirectory]:
+    """Those of the audit, and of former ones that it still may use."""
+    state = directory.read_state()
+    audits = (state, *state.former) if state else ()
+    return [directory.checkpoints_of(audit) for audit in audits]
+
+
 def _check_audit(directory: AuditDirectory) -> list[str]:
     store: DirectoryStore = directory.store
     said = []
@@ -78,15 +86,15 @@ def _check_audit(directory: AuditDirectory) -> list[str]:
             _unlink(directory.store_root / "sha256" / digest.hex)
         except (NbrwError, OSError):
             continue
-    for path in sorted(directory.checkpoints.glob("*.json")):
-        checkpoint = directory.read_checkpoint(int(path.stem)) if path.stem.isdigit() else None
-        lost = [blob for blob in checkpoint.blobs if blob not in store] if checkpoint else []
-        if checkpoint and lost:
-            said.append(
-                f"the checkpoint of cell {checkpoint.cell} of {directory.root.name} is dropped: "
-                f"it needs {lost[0]}"
-            )
-            _unlink(path)
+    for checkpoints in _checkpoints(directory):
+        for checkpoint in checkpoints.all():
+            lost = [blob for blob in checkpoint.blobs if blob not in store]
+            if lost:
+                said.append(
+                    f"the checkpoint of cell {checkpoint.cell} of {directory.root.name} is "
+                    f"dropped: it needs {lost[0]}"
+                )
+                _unlink(checkpoints.path(checkpoint.cell))
     return said
 
 

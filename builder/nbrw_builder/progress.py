@@ -18,8 +18,8 @@ class Progress:
     def cell_started(self, number: int, total: int, first_line: str) -> None:
         """A cell begins to run."""
 
-    def cell_ended(self, number: int, state: str, seconds: float) -> None:
-        """A cell ended: ``run``, ``restored``, ``failed`` or ``empty``."""
+    def cell_ended(self, number: int, state: str, seconds: float, reason: str = "") -> None:
+        """A cell ended: ``run``, ``restored``, ``failed`` or ``empty``, and why."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
@@ -69,9 +69,10 @@ class TerminalProgress(Progress):
         self._end_stage()
         self._status.update(f"cell {number}/{total}  {first_line[:60]}")
 
-    def cell_ended(self, number: int, state: str, seconds: float) -> None:
+    def cell_ended(self, number: int, state: str, seconds: float, reason: str = "") -> None:
         took = f"{seconds:8.1f} s" if state in ("run", "failed") else ""
-        self._print(f"cell {number:<4} {state:9}{took}")
+        why = f"  {reason}" if reason and state in ("run", "failed") else ""
+        self._print(f"cell {number:<4} {state:9}{took}{why}")
 
     def note(self, text: str) -> None:
         self._print(f"note: {text}")

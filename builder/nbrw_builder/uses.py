@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from nbrw_builder.trace_part import PartialTrace
 from nbrw_runtime.trace import Event, Facts, Kind, Trace
 
 _WORKER_WORDS = ("distributed.cli", "dask-worker", "dask-scheduler", "dask-cuda-worker")
@@ -45,7 +46,7 @@ class Roles:
         self._parents: dict[int, int] = {}
         workers: set[int] = set()
         spawned: set[int] = set()
-        for event in trace.events:
+        for event in trace.whole if isinstance(trace, PartialTrace) else trace.events:
             if event.kind is Kind.PROCESS:
                 self._parents[event.pid] = int(event.detail.get("parent", 0))
             elif event.kind is Kind.EXEC and event.ok:
@@ -72,13 +73,31 @@ class Roles:
 
 
 def collect(traces: Sequence[Trace]) -> dict[str, Use]:
-    """The uses of all paths, in the order in which they were first used."""
+    """The uses of all paths, in the order in which they were first used.
+
+    The order is that of the cells, whichever of the traces has them: a file that one cell wrote and
+    another read is a result, also if the one was executed again since.
+    """
     uses: dict[str, Use] = {}
-    for trace in traces:
+    found = []
+    for number, trace in enumerate(traces):
         roles = Roles(trace)
-        for event in trace.events:
-            _add(uses, event, roles)
+        found += [(place, number, event, roles) for place, event in _placed(trace)]
+    if len(traces) > 1:
+        found.sort(key=lambda item: item[:2])
+    for _, _, event, roles in found:
+        _add(uses, event, roles)
     return uses
+
+
+def _placed(trace: Trace) -> Iterator[tuple[float, Event]]:
+    """Each event with its place among the cells: what belongs to none comes before the next."""
+    places: list[float] = []
+    place = float("inf")
+    for event in reversed(trace.events):
+        place = event.cell or place
+        places.append(place)
+    return zip(reversed(places), trace.events, strict=True)
 
 
 def _add(uses: dict[str, Use], event: Event, roles: Roles) -> None:

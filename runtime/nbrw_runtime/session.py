@@ -286,13 +286,21 @@ class KernelSession:
             namespace[name] = namespace[f"_{number}"]
 
     def bring(
-        self, wanted: dict[str, list[str]], drop: list[str], sources: list[str], count: int
+        self,
+        wanted: dict[str, list[str]],
+        drop: list[str],
+        sources: list[str],
+        count: int,
+        last: int | None = None,
     ) -> dict[str, Any]:
         """Prepare a cell's run: names from checkpoints (by cell), and names that must be gone.
 
-        What ``sources`` import is imported; the cell's execution count will be ``count``.
+        What ``sources`` import is imported; the cell's execution count will be ``count``, and its
+        number is above ``last``.
         """
         namespace = self.shell.user_ns
+        if last is not None:
+            self._last = last
         for name in drop:
             namespace.pop(name, None)
         self.tracker.removed(drop)
@@ -357,8 +365,14 @@ class KernelSession:
         return {"late": self._late}
 
     def status(self) -> dict[str, Any]:
-        """What went wrong since the start."""
-        return {"failure": self.failure, "notes": self.notes, "cell": self._last}
+        """What went wrong since the start, and what may have."""
+        return {
+            "failure": self.failure,
+            "notes": self.notes,
+            "cell": self._last,
+            "late": self._late,
+            "unswept": self.tracker.unswept,
+        }
 
     def finish(self) -> dict[str, Any]:
         """The notebook has ended, and the kernel will."""

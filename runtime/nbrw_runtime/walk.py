@@ -70,6 +70,7 @@ class Known:
 
     ``inputs`` are the names that it may have used, with their versions (None: all names).
     ``conditions`` are names whose version matters as well, though they are none of its inputs.
+    ``stale`` says why what it did does not count any more, whatever its inputs are.
     """
 
     cell: int
@@ -82,13 +83,20 @@ class Known:
     listings: Mapping[str, str]
     hidden: str
     kept: bool = False  # of an earlier repeat, not of the audit
+    stale: str = ""
 
 
 class Audit:
-    """What the audit knows: its cells by code and inputs, and by code alone."""
+    """What the audit knows: its cells by code and inputs, and by code alone.
 
-    def __init__(self, recipe: Recipe, elsewhere: bool = True) -> None:
+    ``stale`` are cells that must not be restored, each with the reason.
+    """
+
+    def __init__(
+        self, recipe: Recipe, elsewhere: bool = True, stale: Mapping[int, str] | None = None
+    ) -> None:
         self.recipe = recipe
+        self.data = list(recipe.dependencies.data)
         self.by_key: dict[str, list[Known]] = {}
         self.by_code: dict[str, list[Known]] = {}
         self.by_cell: dict[int, Known] = {}
@@ -113,10 +121,21 @@ class Audit:
                 if outside:
                     where = f"it writes {outside[0]}, outside the working directory"
                     known = replace(known, hidden=where)
+            if stale and cell.number in stale:
+                known = replace(known, stale=stale[cell.number])
             self.by_key.setdefault(known.token, []).append(known)
             self.by_code.setdefault(str(cell.digest), []).append(known)
             self.by_cell[cell.number] = known
             then.apply(cell.number, known.changes, known.token, cell.number)
+
+    def add(self, other: Audit) -> None:
+        """Restore from the cells of another audit, too; their numbers must be other ones."""
+        self.data += other.data
+        for key, found in other.by_key.items():
+            self.by_key.setdefault(key, []).extend(found)
+        for code, found in other.by_code.items():
+            self.by_code.setdefault(code, []).extend(found)
+        self.by_cell.update(other.by_cell)
 
 
 class _Code:
@@ -204,7 +223,7 @@ class Walk:
         self.audit = audit
         self._find = find
         self._code = _Code()
-        self.now = Versions(audit.recipe.dependencies.data, changed)
+        self.now = Versions(audit.data, changed)
         self.demanded: dict[int, str] = {}  # cells before that should have run, and why
         self.imports: list[str] = []  # sources of restored cells
         self._changed = changed or {}
@@ -331,6 +350,8 @@ class Walk:
 
     def _unfit(self, known: Known) -> str:
         """What outside its inputs is not as the cell found it; empty: nothing."""
+        if known.stale:
+            return known.stale
         now = self.now
         for name, version in known.conditions.items():
             if now.names.get(name) != version:
@@ -352,6 +373,8 @@ class Walk:
         if like is None:
             known = any(str(c.digest) == str(cell.digest) for c in self.audit.recipe.cells)
             return "the audit has no checkpoint of it" if known else "edited or new"
+        if like.stale:
+            return like.stale
         if like.inputs is None:
             return "it may use any name, and some are not as they were"
         for name in [*like.inputs, *self.now.used(self._names[cell.number])]:

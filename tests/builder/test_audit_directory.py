@@ -1,17 +1,17 @@
 """The audit directory: what is kept, what goes."""
 
-import json
 import os
 
 import pytest
 
-from nbrw_builder.audit_directory import AuditDirectory, AuditState, prune_audits
+from nbrw_builder.audit_checkpoints import without_results
+from nbrw_builder.audit_directory import AuditDirectory, AuditState, Run, prune_audits
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import StorageError, UsageError
-from nbrw_runtime.records import to_json
 
 CODE = digest_bytes(b"code")
+STATE = AuditState(("python",), "/home/ada", runs=(Run("0002", 1),))
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def directory(tmp_path):
     with made.locked():
         blob = made.store.put(b"kept")
         checkpoint = Checkpoint(1, CODE, objects=(StoredObject(("x",), blob, blob),))
-        made.checkpoint_path(1).write_text(json.dumps(to_json(checkpoint)))
+        made.checkpoints_of(STATE).root.mkdir()
+        made.checkpoints_of(STATE).write(checkpoint)
     return made
 
 
@@ -52,24 +53,46 @@ def test_the_state_is_read_as_it_was_written_or_not_at_all(directory):
 def test_outputs_complete_a_checkpoint(directory):
     """The kernel writes it before the executor has them."""
     digest = digest_bytes(b"[]")
-    directory.write_outputs(1, digest)
-    assert directory.read_checkpoint(1).outputs == digest
+    place = directory.checkpoints_of(STATE)
+    assert place.write_outputs(1, digest).outputs == digest
+    assert place.read(1).outputs == digest
+    assert place.write_outputs(2, digest) is None
 
 
-def test_checkpoints_from_a_cell_on_can_be_dropped(directory):
-    """Those before it stay."""
-    directory.checkpoint_path(2).write_text(directory.checkpoint_path(1).read_text())
-    directory.drop_from(2)
-    assert directory.read_checkpoint(1) is not None
-    assert directory.read_checkpoint(2) is None
-
-
-def test_blobs_that_nothing_needs_any_more_go(directory):
-    """Edits would fill the disk otherwise."""
+def test_what_nothing_needs_any_more_goes(directory):
+    """Blobs, traces and checkpoints of audits before: edits would fill the disk otherwise."""
     old = directory.store.put(b"old")
-    directory.tidy()
+    assert directory.new_checkpoints() == "checkpoints-2"
+    for number in ("0001", "0002"):
+        (directory.trace / f"{number}.jsonl.zst").write_bytes(b"")
+    directory.tidy(STATE)
     assert old not in directory.store
     assert directory.store.get(digest_bytes(b"kept")) == b"kept"
+    assert [path.name for path in directory.root.glob("checkpoints*")] == ["checkpoints"]
+    assert [path.name for path in directory.trace.glob("*.zst")] == ["0002.jsonl.zst"]
+
+
+def test_what_audits_before_left_stays_while_one_is_under_way(directory):
+    """Should it be cut off, the next one has the cells of both."""
+    now = AuditState(
+        ("python",), "/home/ada", checkpoints=directory.new_checkpoints(), former=(STATE,)
+    )
+    directory.tidy(now)
+    assert directory.store.get(digest_bytes(b"kept")) == b"kept"
+    directory.write_state(now)
+    assert directory.read_state() == now
+
+
+def test_a_moved_cell_loses_the_number_of_its_result_and_nothing_else():
+    """`_5` would be another cell's now."""
+    blob = digest_bytes(b"")
+    shared = StoredObject(("_5", "x"), blob, blob, types=("list", "list"))
+    alone = StoredObject(("_5",), blob, blob, types=("int",))
+    other = StoredObject(("_five",), blob, blob, types=("int",))
+    found = without_results(Checkpoint(5, CODE, objects=(shared, alone, other)))
+    assert [(o.names, o.types) for o in found.objects] == [
+        (("x",), ("list",)), (("_five",), ("int",)),
+    ]  # fmt: skip
 
 
 def test_the_audits_used_longest_ago_go_first(directory, tmp_path):

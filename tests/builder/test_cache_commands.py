@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nbrw_builder.audit_directory import AuditDirectory
+from nbrw_builder.audit_directory import AuditDirectory, AuditState
 from nbrw_builder.cli import main
 from nbrw_runtime.caller_store import open_caller_store
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.digest import digest_bytes
-from nbrw_runtime.records import to_json
 from nbrw_runtime.result import Result
 
 CODE = digest_bytes(b"code")
@@ -32,10 +31,12 @@ def cache(tmp_path, monkeypatch):
         used(store.keep(Result(CODE, "ab" * 32, checkpoint, title="climate")).path, 1)
     audit = AuditDirectory(root / "audits/climate-123")
     with audit.locked():
+        state = AuditState(("python",), "/", checkpoints=audit.new_checkpoints())
+        audit.write_state(state)
+        checkpoints = audit.checkpoints_of(state)
         for number in (1, 2):
             blob = audit.store.put(b"audit %d" % number * 1000)
-            text = json.dumps(to_json(Checkpoint(number, CODE, outputs=blob)))
-            audit.checkpoint_path(number).write_text(text)
+            checkpoints.write(Checkpoint(number, CODE, outputs=blob))
     used(audit.root / "lock", 2)
     data = b"layer" * 1000
     (root / "blobs").mkdir()
@@ -146,7 +147,8 @@ def test_check_names_and_removes_what_is_corrupt(cache, capsys):
     assert "the checkpoint of cell 2 of climate-123 is dropped" in said
     assert "the result of cell 1 of climate is dropped" in said
     audit = AuditDirectory(cache / "audits/climate-123")
-    assert [p.name for p in sorted(audit.checkpoints.iterdir())] == ["0001.json"]
+    state = audit.read_state()
+    assert [found.cell for found in audit.checkpoints_of(state).all()] == [1]
     assert say(capsys, "check") == "all digests hold\n"
 
 

@@ -1,0 +1,48 @@
+"""The traces of an audit's runs: of each only what its cells did that count, as they stand now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from nbrw_builder.audit_directory import AuditDirectory, AuditState
+from nbrw_builder.trace_file import read_trace
+from nbrw_builder.trace_part import part_of
+from nbrw_runtime.errors import FormatError
+from nbrw_runtime.trace import Trace
+
+
+def executed(state: AuditState) -> list[dict[int, int]]:
+    """For each run the cells of the audit that it executed: numbers in its trace to those now."""
+    found = []
+    for index, run in enumerate(state.runs):
+        if run.cells:
+            found.append(dict(run.cells))
+            continue
+        later = state.runs[index + 1 :]
+        limit = min((other.first for other in later), default=len(state.cells) + 1)
+        found.append({number: number for number in range(run.first, limit)})
+    return found
+
+
+def load_traces(
+    directory: AuditDirectory, state: AuditState, only: Collection[int] | None = None
+) -> list[Trace] | None:
+    """The traces of all runs, each without the cells that were executed again, or went, since.
+
+    ``only``: the cells that are wanted (by their number now). What happened in no cell stays. None
+    if a trace is missing or is none.
+    """
+    traces: list[Trace] = []
+    for run, cells in zip(state.runs, executed(state), strict=True):
+        # A kernel that was started again within a run has the next number.
+        found = sorted(directory.trace.glob(f"{run.trace}.jsonl*"))
+        if not found:
+            return None
+        try:
+            trace = read_trace(found[0])
+        except (OSError, FormatError):
+            return None
+        if only is not None:
+            cells = {then: now for then, now in cells.items() if now in only}
+        traces.append(part_of(trace, cells))
+    return traces

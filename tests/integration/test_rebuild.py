@@ -1,0 +1,246 @@
+"""`nbrw-build` on an edited notebook: which cells run again, and that it is as if all did.
+
+The audit alone is run, in this process; what an image is made of is compared with a fresh audit's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from nbrw_builder.audit import AuditRequest, audited
+from nbrw_builder.audit_traces import load_traces
+from nbrw_builder.host import RealHost
+from nbrw_builder.interpreter import ask_python
+from nbrw_builder.progress import Progress
+from nbrw_builder.resolve import ResolveOptions, resolve
+from nbrw_runtime.errors import CellError
+from notebook_helper import command, environment, write_notebook
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty directory that is the working directory, with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def audit(place, *cells, fresh=False, **options):
+    """Audit a notebook of these cells; returns the audit and its dependencies."""
+    path = write_notebook(place / "a.ipynb", *cells)
+    with audited(AuditRequest(path, fresh=fresh, **options), Progress()) as found:
+        traces = load_traces(found.directory, found.state)
+        assert traces
+        resolved = resolve(
+            traces,
+            RealHost(),
+            ResolveOptions(
+                cwd=str(place),
+                home=os.path.expanduser("~"),
+                notebook=str(path),
+                python=ask_python(found.kernel.python),
+                ignore=(str(found.directory.root),),
+            ),
+        )
+        found.directory.tidy(found.state)
+        return found, resolved.dependencies
+
+
+def ran(found):
+    """The cells that were executed."""
+    return [cell.number for cell in found.done if cell.action == "run"]
+
+
+def reasons(found):
+    """Why."""
+    return {cell.number: cell.reason for cell in found.done if cell.action == "run"}
+
+
+def printed(found):
+    """What each cell printed."""
+    return [
+        "".join(out.get("text", "") for out in cell["outputs"]) for cell in found.notebook["cells"]
+    ]
+
+
+def content(audit_and_dependencies):
+    """All that an image says, but for timings and the software that a kernel loads for itself."""
+    found, dependencies = audit_and_dependencies
+    checkpoints = {
+        checkpoint.cell: replace(checkpoint, seconds=0.0, overhead=0.0)
+        for checkpoint in found.checkpoints
+    }
+    data = [(d.path, d.state, d.cells, d.digest, d.changed) for d in dependencies.data]
+    software = [(s.kind, s.name, s.version, s.cells) for s in dependencies.software]
+    return checkpoints, data, software, dependencies.left_out, found.notebook
+
+
+CELLS = (
+    "import json\nrows = [1, 2, 3]",
+    "text = open('in.txt').read()\nlimit = len(text)",
+    "from collections import Counter\nother = Counter(rows)\nother",
+    "kept = [row for row in rows if row < limit]\nopen('kept.txt', 'w').write(str(kept))",
+    "print(open('kept.txt').read())",
+    "print(json.dumps(dict(other)))\nother",
+)
+
+
+def test_an_edit_in_the_middle_runs_what_it_reaches_and_equals_a_fresh_build(place):
+    """Cells 2, 4 and 5 here, 5 by a file; the image says what that of a fresh build says."""
+    (place / "in.txt").write_text("ab")
+    audit(place, *CELLS)
+    edited = [*CELLS[:1], CELLS[1].replace("len(text)", "len(text) + 1"), *CELLS[2:]]
+    found = audit(place, *edited)
+    assert ran(found[0]) == [2, 4, 5]
+    assert reasons(found[0])[5].startswith("it reads ")
+    assert printed(found[0])[4] == "[1, 2]\n"
+    assert content(found) == content(audit(place, *edited, fresh=True))
+
+
+def test_a_result_that_is_equal_stops_there_and_a_comment_runs_nothing(place):
+    """Early cut-off: cell 2 makes what it made, so cells 4 and 5 are as they were."""
+    (place / "in.txt").write_text("ab")
+    audit(place, *CELLS)
+    edited = [CELLS[0] + "  # three", CELLS[1].replace("len(text)", "len(text) * 1"), *CELLS[2:]]
+    found = audit(place, *edited)
+    assert ran(found[0]) == [2]
+    assert ran(audit(place, *edited, "")[0]) == []
+
+
+def test_cells_that_move_are_not_run_again(place):
+    """Inserted and deleted cells shift the others; dependencies are by the new numbers."""
+    (place / "in.txt").write_text("ab")
+    audit(place, *CELLS)
+    inserted = ["new = 1\nnew", *CELLS]
+    found = audit(place, *inserted)
+    assert ran(found[0]) == [1]
+    fresh = audit(place, *inserted, fresh=True)
+    assert content(found)[1:] == content(fresh)[1:]
+    assert ran(audit(place, *CELLS)[0]) == []
+    shorter = [*CELLS[:2], *CELLS[3:5]]
+    found = audit(place, *shorter)
+    assert ran(found[0]) == []
+    fresh = audit(place, *shorter, fresh=True)
+    assert content(found) == content(fresh)
+
+
+def test_cells_that_look_at_results_by_number_keep_their_place(place):
+    """What has moved runs again then: its result has another number."""
+    cells = ("a = 1\na", "b = 2\nb", "print(_2)")
+    audit(place, *cells)
+    found = audit(place, "0", *cells)
+    assert ran(found[0]) == [1, 2, 3, 4]
+    assert printed(found[0])[3] == "1\n"
+
+
+def test_a_changed_file_runs_those_that_read_it(place):
+    """And what they reach; cells 3 and 6 use neither."""
+    (place / "in.txt").write_text("ab")
+    audit(place, *CELLS)
+    (place / "in.txt").write_text("abcd")
+    found = audit(place, *CELLS)
+    assert ran(found[0]) == [2, 4, 5]
+    assert reasons(found[0])[2] == f"it used {place}/in.txt, which changed"
+    assert content(found) == content(audit(place, *CELLS, fresh=True))
+
+
+def test_a_changed_module_runs_all_from_where_it_was_loaded(place):
+    """Also where Python had compiled it before, so that its source was not opened."""
+    (place / "helper.py").write_text("def f():\n    return 1\n")
+    cells = ("x = 1", "import helper", "print(helper.f())")
+    audit(place, *cells)
+    audit(place, *cells, fresh=True)
+    (place / "helper.py").write_text("def f():\n    return 2\n")
+    found = audit(place, *cells)
+    assert ran(found[0]) == [2, 3]
+    assert printed(found[0])[2] == "2\n"
+
+
+def test_what_could_not_be_stored_is_made_again_for_who_uses_it(place):
+    """A generator lives in a kernel only."""
+    cells = ("rows = [1, 2]", "turn = (row for row in rows)", "far = 1", "print(next(turn))")
+    audit(place, *cells)
+    found = audit(place, *cells[:3], "print(next(turn), 'again')")
+    assert ran(found[0]) == [2, 4]
+    assert printed(found[0])[3] == "1 again\n"
+
+
+def test_a_hidden_effect_is_made_again_before_a_cell_that_runs(place):
+    """A loaded module that a cell has changed is not in the namespace."""
+    cells = ("import json", "json.mine = 5", "x = 1", "print(json.mine)")
+    audit(place, *cells)
+    found = audit(place, *cells[:3], "print(json.mine + 1)")
+    assert ran(found[0]) == [2, 4]
+    assert printed(found[0])[3] == "6\n"
+
+
+def test_a_file_that_a_later_cell_overwrote_is_made_again(place):
+    """A cell in between must find it as it was, and in the end it must be as the last left it."""
+    cells = (
+        "open('f', 'w').write('first')",
+        "print(open('f').read())",
+        "x = 1",
+        "open('f', 'w').write('last')",
+    )
+    audit(place, *cells)
+    found = audit(place, cells[0], "print(open('f').read(), '!')", *cells[2:])
+    assert printed(found[0])[1] == "first !\n"
+    assert (place / "f").read_text() == "last"
+    assert 3 not in ran(found[0])
+
+
+def test_a_build_that_fails_loses_nothing(place):
+    """The cells that it ran, and those of the build before that it did not come to, are kept."""
+    log = "open('log{0}', 'a').write('{0} ')\n"
+    cells = ["a = 1", log.format(2) + "b = a + 1", "c = a", log.format(4) + "d = 4"]
+    audit(place, *cells)
+    cells[1] = log.format(3) + "b = a + 2"
+    cells[2] = "c = b / 0"
+    with pytest.raises(CellError, match="goes on from cell 3"):
+        audit(place, *cells)
+    cells[2] = "c = b / 1\nprint(c)"
+    found = audit(place, *cells)
+    assert ran(found[0]) == [3]
+    assert printed(found[0])[2] == "3.0\n"
+    assert [(place / f"log{number}").read_text() for number in (2, 3, 4)] == ["2 ", "3 ", "4 "]
+
+
+def test_a_rebuild_that_is_killed_is_resumed(place):
+    """Restored cells, and those that had run, are there; the one that was cut off runs."""
+    slow = "import time\nopen('started', 'w').close()\ntime.sleep(60)"
+    log = "open('log{0}', 'a').write('{0} ')\n"
+    cells = ["a = 1", log.format(2) + "b = 2", "c = a", log.format(4) + "d = b", "e = c", ""]
+    audit(place, *cells)
+    path = write_notebook(place / "a.ipynb", "new = 0", *cells[:2], slow, *cells[3:])
+    child = subprocess.Popen(
+        [*command("nbrw-build"), str(path), "-o", "a"], cwd=place, env=environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (place / "started").exists():
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/cwd") == str(place) and int(name) != os.getpid():
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            pass
+    after = ["new = 0", *cells[:2], "c = a + 1", *cells[3:]]
+    found = audit(place, *after)
+    assert ran(found[0]) == [4, 6]
+    assert [(place / f"log{number}").read_text() for number in (2, 4)] == ["2 ", "4 "]
+    state = json.loads((found[0].directory.root / "audit.json").read_text())
+    assert "former" not in state
