@@ -13,7 +13,7 @@ from nbrw_builder.audit_inputs import changed_since, written_in
 from nbrw_builder.audit_traces import load_traces
 from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import source_of
-from nbrw_builder.trace_part import PartialTrace, part_of
+from nbrw_builder.trace_part import PartialTrace, is_installed, part_of
 from nbrw_builder.uses import collect, connection_file
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Dependencies
@@ -161,7 +161,7 @@ def _data(traces: Sequence[Trace], checkpoints: Sequence[Checkpoint]) -> tuple[D
             path = source.path
         elif path in connections or is_noise(path, home) or is_cache(path, home):
             continue
-        if not use.cells or (not use.written and (is_system(path) or "-packages/" in path)):
+        if not use.cells or (not use.written and (is_system(path) or is_installed(path))):
             continue
         where = tuple(sorted(use.cells))
         if use.written and path == use.path:

@@ -16,10 +16,10 @@ from pathlib import Path
 from nbrw_builder.audit_directory import Run
 from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import source_of
+from nbrw_builder.trace_part import is_software
 from nbrw_builder.uses import connection_file
 from nbrw_runtime.checkpoint import Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
-from nbrw_runtime.paths import is_system
 from nbrw_runtime.result import lasting_variables
 from nbrw_runtime.trace import Event, Kind, Trace
 
@@ -82,7 +82,7 @@ def changed_since(
             if number == 0:
                 return Changed({}, f"the kernel used {path}, which changed")
             cells[number] = f"it used {path}, which changed"
-            if _is_software(path) and (onwards is None or number < onwards[0]):
+            if is_software(path) and (onwards is None or number < onwards[0]):
                 onwards = number, f"cell {number} loaded {path}, which changed"
     if onwards is not None:
         # Who loads software once may use it in any cell after.
@@ -145,14 +145,6 @@ def _left(checkpoints: Sequence[Checkpoint]) -> dict[str, StoredFile | None]:
         left.update(dict.fromkeys(checkpoint.removed))
         left.update({stored.path: stored for stored in checkpoint.files})
     return left
-
-
-def _is_software(path: str) -> bool:
-    """Whether what was read once stays loaded: code, libraries, settings."""
-    name = path.rpartition("/")[2]
-    if name.endswith((".py", ".pth", ".cfg", ".toml")) or ".so" in name:
-        return True
-    return is_system(path) or "-packages/" in path or any(p[:1] == "." for p in path.split("/"))
 
 
 def _is_newer(path: str, began: float) -> bool:

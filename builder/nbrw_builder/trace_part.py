@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nbrw_runtime.trace import Event, Gap, Trace
+from nbrw_runtime.paths import is_system
+from nbrw_runtime.trace import Event, Kind, Trace
+
+_LOADS = (Kind.READ, Kind.EXEC)
 
 
 @dataclass(frozen=True)
@@ -16,15 +19,34 @@ class PartialTrace(Trace):
 
 
 def part_of(trace: Trace, cells: Mapping[int, int]) -> PartialTrace:
-    """What these cells did, and what belongs to no cell; cells get the numbers they map to."""
-    events = tuple(_moved(event, cells) for event in trace.events if _counts(event, cells))
-    gaps = tuple(gap for gap in trace.gaps if _counts(gap, cells))
-    return PartialTrace(trace.header, events, gaps, trace.complete, trace.events)
+    """What these cells did, and what belongs to no cell; cells get the numbers they map to.
+
+    Software that another cell loaded is there for those that ran after it in the same kernel, so it
+    stays, as belonging to no cell.
+    """
+    last = max(cells, default=0)
+    events = []
+    for event in trace.events:
+        number = event.cell or event.origin
+        if not number or number in cells:
+            events.append(_moved(event, cells))
+        elif number < last and event.ok and event.kind in _LOADS and is_software(event.path or ""):
+            events.append(replace(event, cell=None, origin=None))
+    gaps = tuple(gap for gap in trace.gaps if not gap.cell or gap.cell in cells)
+    return PartialTrace(trace.header, tuple(events), gaps, trace.complete, trace.events)
 
 
-def _counts(found: Event | Gap, cells: Mapping[int, int]) -> bool:
-    number = found.cell or (found.origin if isinstance(found, Event) else 0)
-    return not number or number in cells
+def is_software(path: str) -> bool:
+    """Whether what was read once stays loaded: code, libraries, settings."""
+    name = path.rpartition("/")[2]
+    if name.endswith((".py", ".pyc", ".pth", ".cfg", ".toml")) or ".so" in name:
+        return True
+    return is_system(path) or is_installed(path) or any(p[:1] == "." for p in path.split("/"))
+
+
+def is_installed(path: str) -> bool:
+    """Whether a path is in a Python installation."""
+    return "-packages/" in path or "/lib/python" in path
 
 
 def _moved(event: Event, cells: Mapping[int, int]) -> Event:

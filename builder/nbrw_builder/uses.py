@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nbrw_builder.trace_part import PartialTrace
+from nbrw_builder.trace_part import PartialTrace, is_installed
 from nbrw_runtime.trace import Event, Facts, Kind, Trace
 
 _WORKER_WORDS = ("distributed.cli", "dask-worker", "dask-scheduler", "dask-cuda-worker")
@@ -76,7 +76,8 @@ def collect(traces: Sequence[Trace]) -> dict[str, Use]:
     """The uses of all paths, in the order in which they were first used.
 
     The order is that of the cells, whichever of the traces has them: a file that one cell wrote and
-    another read is a result, also if the one was executed again since.
+    another read is a result, also if the one was executed again since. Installed software is loaded
+    once: that a kernel which went on loads it again is no use by the cell it went on with.
     """
     uses: dict[str, Use] = {}
     found = []
@@ -85,7 +86,13 @@ def collect(traces: Sequence[Trace]) -> dict[str, Use]:
         found += [(place, number, event, roles) for place, event in _placed(trace)]
     if len(traces) > 1:
         found.sort(key=lambda item: item[:2])
-    for _, _, event, roles in found:
+    loaded: dict[str, int] = {}
+    for _, number, event, roles in found:
+        path = event.path or ""
+        if event.kind is Kind.READ and event.ok and is_installed(path):
+            again = loaded.setdefault(path, number) != number
+            if again and event.cell and roles.role(event.pid) == "kernel":
+                continue
         _add(uses, event, roles)
     return uses
 

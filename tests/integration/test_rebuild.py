@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 
 from nbrw_builder.audit import AuditRequest, audited
+from nbrw_builder.audit_checkpoints import without_results
 from nbrw_builder.audit_traces import load_traces
 from nbrw_builder.host import RealHost
 from nbrw_builder.interpreter import ask_python
@@ -131,7 +132,12 @@ def test_cells_that_move_are_not_run_again(place):
     found = audit(place, *shorter)
     assert ran(found[0]) == []
     fresh = audit(place, *shorter, fresh=True)
-    assert content(found) == content(fresh)
+    mine, other = content(found), content(fresh)
+    assert mine[1] == other[1] and mine[3:] == other[3:]
+    # What a cell loaded that went is nobody's, but it is there.
+    assert [s[:3] for s in mine[2]] == [s[:3] for s in other[2]]
+    for left, right in zip(found[0].checkpoints, fresh[0].checkpoints, strict=True):
+        assert left.cell == right.cell and left.objects == without_results(right).objects
 
 
 def test_cells_that_look_at_results_by_number_keep_their_place(place):
@@ -164,6 +170,25 @@ def test_a_changed_module_runs_all_from_where_it_was_loaded(place):
     found = audit(place, *cells)
     assert ran(found[0]) == [2, 3]
     assert printed(found[0])[2] == "2\n"
+
+
+def test_software_stays_that_a_deleted_cell_had_loaded_for_others(place):
+    """The cell that imports it, too, has read nothing: it was there."""
+    (place / "helper.py").write_text("value = 1\n")
+    cells = (
+        "x = 1",
+        "import helper, colorsys",
+        "import helper as h, colorsys as c\nprint(h.value)",
+    )
+    audit(place, *cells)
+    found = audit(place, cells[0], cells[2])
+    assert ran(found[0]) == []
+    traces = load_traces(found[0].directory, found[0].state)
+    read = {event.path for trace in traces for event in trace.events if event.ok}
+    assert any(path and "/colorsys" in path for path in read)
+    fresh = audit(place, cells[0], cells[2], fresh=True)
+    paths = [data.path for data in found[1].data]
+    assert paths == [data.path for data in fresh[1].data] == [f"{place}/helper.py"]
 
 
 def test_what_could_not_be_stored_is_made_again_for_who_uses_it(place):
