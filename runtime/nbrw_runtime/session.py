@@ -106,6 +106,7 @@ class KernelSession:
         self._seconds = seconds = time.perf_counter() - self._began
         if cell is None:
             return
+        self.tracker.look_at_modules()
         _mark(cell.number, "end")
         if self.session.mode != "audit":
             return

@@ -102,6 +102,10 @@ class StateTracker:
                 self._learn((provider.name,), found)
         self._modules(keep=False)
 
+    def look_at_modules(self) -> None:
+        """Read modules of the notebook's own that were loaded: that belongs to who loaded them."""
+        self._local_modules.now()
+
     def before(self, source: str) -> Mapping[str, int]:
         """A cell with this code will run: names that have changed behind our back, and since when.
 
