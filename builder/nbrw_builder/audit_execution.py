@@ -15,6 +15,7 @@ from nbrw_builder.audit_former import Source
 from nbrw_builder.audit_kernel import AuditKernel
 from nbrw_builder.audit_names import KernelNames
 from nbrw_builder.audit_record import AuditRecord
+from nbrw_builder.audit_traces import await_traces
 from nbrw_builder.audit_way import Again, AsLeft, Foreseen, Rules, Way
 from nbrw_builder.kernelspec import Kernel
 from nbrw_builder.progress import Progress
@@ -28,7 +29,6 @@ from nbrw_runtime.walk import Action, Step
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
-_TRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,10 @@ class Execution:
             return
         name, first = min(late.items(), key=lambda item: (item[1], item[0]))
         reason = f"`{name}` changed after cell {first} began, by something that no cell shows"
-        later = {cell.number: reason for cell in self.job.cells if cell.number > first}
         if any(number > first for number in self._sources):
-            raise Again(reason, {first: reason, **later})
-        self._way.forced = {**later, **self._way.forced}
+            later = {cell.number: reason for cell in self.job.cells if cell.number >= first}
+            raise Again(reason, later)
+        self._force_after(first, reason)
 
     def _check_files(self) -> None:
         spoilt = self._way.spoilt(self.as_left)
@@ -207,7 +207,7 @@ class Execution:
 
     async def _run_cell(self, kernel: AuditKernel, cell: Cell, step: Step) -> None:
         job = self.job
-        line = next((line for line in cell.source.splitlines() if line.strip()), "")
+        line = cell.source.strip().partition("\n")[0]
         job.progress.cell_started(cell.number, len(job.cells), line)
         began = time.monotonic()
         reason = step.reason if self.rules.formers.audits else self.rules.formers.why
@@ -265,15 +265,21 @@ class Execution:
     def _learn(self, cell: Cell, checkpoint: Checkpoint | None, status: Mapping[str, Any]) -> None:
         """What did the cell change?"""
         if checkpoint is None:
-            reason = f"what cell {cell.number} did is not known"
-            later = {c.number: reason for c in self.job.cells if c.number > cell.number}
-            self._way.forced = {**later, **self._way.forced}
+            self._force_after(cell.number, f"what cell {cell.number} did is not known")
             self._way.walk.will_run(cell)
             return
         self._way.ran(cell, checkpoint)
         self._names.ran(checkpoint)
         self._unswept = bool(status["unswept"])
         self._note_late(status["late"])
+        if status["threads"]:
+            # Who knows what they will do to what.
+            name = status["threads"][0]
+            self._force_after(cell.number, f"{name}, which cell {cell.number} left, still runs")
+
+    def _force_after(self, number: int, reason: str) -> None:
+        later = {cell.number: reason for cell in self.job.cells if cell.number > number}
+        self._way.forced = {**later, **self._way.forced}
 
     def _kept(self, cell: int) -> str:
         cell = min(cell, self.record.checkpoints.unswept() or cell)
@@ -283,18 +289,7 @@ class Execution:
         return f"{before} kept, the next build of it goes on from cell {cell}"
 
     def _await_trace(self) -> None:
-        """Wait until the tracer has written what the kernel did."""
-        deadline = time.monotonic() + _TRACE_SECONDS
-        waiting = list(self.job.directory.trace.glob("*.jsonl.zst"))
-        while time.monotonic() < deadline:
-            waiting = [p for p in waiting if not _done_mark(p).exists()]
-            if not waiting:
-                return
-            time.sleep(0.02)
-        self.notes.append(
-            "the tracer had not ended a minute after the kernel did; its trace may lack the end"
-        )
-
-
-def _done_mark(trace: Path) -> Path:
-    return trace.with_name(trace.name.split(".")[0] + ".done")
+        if not await_traces(self.job.directory):
+            self.notes.append(
+                "the tracer had not ended a minute after the kernel did; its trace may lack the end"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from nbrw_builder.trace_part import PartialTrace, is_installed, part_of
 from nbrw_builder.uses import collect, connection_file
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Dependencies
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.paths import is_system
 from nbrw_runtime.recipe import Environment, Recipe
 from nbrw_runtime.trace import Trace
@@ -87,7 +88,9 @@ def read_formers(directory: AuditDirectory, now: AuditState, allow_errors: bool)
         return Formers(why="environment variables differ from the former audit's")
     loaded = []
     for state in states:
-        checkpoints = usable(directory.checkpoints_of(state), state, allow_errors)
+        checkpoints = usable(
+            directory.checkpoints_of(state), state, allow_errors, directory.store.__contains__
+        )
         if checkpoints:
             loaded.append((state, checkpoints, load_traces(directory, state)))
     if any(traces is None for _, _, traces in loaded):
@@ -111,9 +114,15 @@ def read_formers(directory: AuditDirectory, now: AuditState, allow_errors: bool)
 
 
 def usable(
-    directory: CheckpointDirectory, state: AuditState, allow_errors: bool
+    directory: CheckpointDirectory,
+    state: AuditState,
+    allow_errors: bool,
+    stored: Callable[[Digest], bool],
 ) -> tuple[Checkpoint, ...]:
-    """The checkpoints of the cells before the first whose effect is not known for sure."""
+    """The checkpoints of the cells before the first whose effect is not known for sure.
+
+    ``stored`` tells whether a blob is there.
+    """
     found = []
     unswept = directory.unswept()
     for cell in state.cells:
@@ -125,6 +134,8 @@ def usable(
         if unswept is not None and cell.number >= unswept:
             break
         if checkpoint.status != "ok" and "raises-exception" not in cell.tags and not allow_errors:
+            break
+        if not all(stored(blob) for blob in checkpoint.blobs):
             break
         found.append(checkpoint)
     return tuple(found)

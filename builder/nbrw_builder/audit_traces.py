@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from pathlib import Path
 
 from nbrw_builder.audit_directory import AuditDirectory, AuditState
 from nbrw_builder.trace_file import read_trace
 from nbrw_builder.trace_part import part_of
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.trace import Trace
+
+_TRACE_SECONDS = 60.0
 
 
 def executed(state: AuditState) -> list[dict[int, int]]:
@@ -46,3 +50,19 @@ def load_traces(
             cells = {then: now for then, now in cells.items() if now in only}
         traces.append(part_of(trace, cells))
     return traces
+
+
+def await_traces(directory: AuditDirectory) -> bool:
+    """Wait until tracers have written what kernels did; whether they have, within a minute."""
+    deadline = time.monotonic() + _TRACE_SECONDS
+    waiting = list(directory.trace.glob("*.jsonl.zst"))
+    while time.monotonic() < deadline:
+        waiting = [p for p in waiting if not _done_mark(p).exists()]
+        if not waiting:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _done_mark(trace: Path) -> Path:
+    return trace.with_name(trace.name.split(".")[0] + ".done")

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -373,6 +374,7 @@ class KernelSession:
             "cell": self._last,
             "late": self._late,
             "unswept": self.tracker.unswept,
+            "threads": _own_threads(),
         }
 
     def finish(self) -> dict[str, Any]:
@@ -382,6 +384,16 @@ class KernelSession:
         end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
+
+
+def _own_threads() -> list[str]:
+    """The threads that run code of the notebook's at this moment."""
+    found = []
+    for thread in threading.enumerate():
+        code = getattr(thread, "_target", None) or getattr(thread, "function", None) or type(thread)
+        if getattr(code, "__module__", None) == "__main__":
+            found.append(thread.name)
+    return found
 
 
 def _mark(number: int, edge: str) -> None:

@@ -224,6 +224,36 @@ def test_a_file_that_a_later_cell_overwrote_is_made_again(place):
     assert 3 not in ran(found[0])
 
 
+@pytest.mark.parametrize("how", ["lost", "spoilt"])
+def test_a_blob_that_cannot_be_read_is_made_again(place, how):
+    """A lost one is missed at once, one that is spoilt when a cell needs it; then all after run."""
+    cells = ("far = 1", "x = list(range(50))", "y = 1", "print(sum(x))")
+    found, _ = audit(place, *cells)
+    (stored,) = found.checkpoints[1].objects
+    path = found.directory.store.path(stored.blob)
+    path.unlink()
+    if how == "spoilt":
+        path.write_bytes(b"other")
+    found = audit(place, *cells[:3], "print(sum(x), 'again')")
+    assert ran(found[0]) == [2, 3, 4]
+    assert printed(found[0])[3] == "1225 again\n"
+    assert any("could not be brought back" in note for note in found[0].notes) == (how == "spoilt")
+
+
+def test_what_changes_unseen_is_seen_by_cells_after_it(place):
+    """A thread that a cell started changes what a later cell uses."""
+    start = (
+        "import threading, time\nrows = [0]\ndef work():\n    time.sleep(0.5)\n    rows.append(1)\n"
+    )
+    cells = (start, "go = 1", "time.sleep(1)", "z = 3", "print(rows)")
+    audit(place, *cells)
+    edited = [start, "threading.Thread(target=work).start()", *cells[2:]]
+    found = audit(place, *edited)
+    assert printed(found[0])[4] == "[0, 1]\n"
+    found = audit(place, *edited[:4], "print(rows, '!')")
+    assert printed(found[0])[4] == "[0, 1] !\n"
+
+
 def test_a_build_that_fails_loses_nothing(place):
     """The cells that it ran, and those of the build before that it did not come to, are kept."""
     log = "open('log{0}', 'a').write('{0} ')\n"
