@@ -14,10 +14,13 @@ from typing import Any
 from nbrw_runtime.codec_files import place_of, stored_path
 from nbrw_runtime.codec_kinds import Lost
 
+_PLAIN: tuple[Any, ...] = (0, True, False, (), ())  # level, propagates, is off, handlers, filters
+_DASK = frozenset({"distributed", "bokeh", "tornado"})
 #: What distributed sets when it is loaded.
 _USUAL = {
     "distributed": logging.INFO, "distributed.client": logging.WARNING, "bokeh": logging.ERROR,
-    "tornado": logging.CRITICAL, "tornado.application": logging.ERROR,
+    "distributed.gc": logging.WARNING, "tornado": logging.CRITICAL,
+    "tornado.application": logging.ERROR,
 }  # fmt: skip
 _STYLES = {
     logging.PercentStyle: "%", logging.StrFormatStyle: "{", logging.StringTemplateStyle: "$"
@@ -31,9 +34,9 @@ class Loggers:
         self.start = {name: _look(logger) for name, logger in _loggers()}
         self.capturing = _is_capturing()
         self.levels = dict(logging._levelToName)
-        self._odd = {name for name, look in self.start.items() if look != (0, True, False, ())}
+        self._odd = {name for name, look in self.start.items() if look != _PLAIN}
         self._seen: set[str] = set()
-        self._first: dict[str, tuple[Any, ...]] = {}  # of libraries' loggers: handlers at first
+        self._first: dict[str, tuple[Any, ...]] = {}  # libraries' loggers, as they were at first
 
     def get(self) -> Any:
         """What differs, or None."""
@@ -56,20 +59,24 @@ class Loggers:
         return (changed, more) if changed or any(more) else None
 
     def _changed(self, name: str, logger: Any) -> Any:
+        """None; or its settings, the last None if handlers are as they were; or why not."""
         now = _look(logger)
-        usual = self.start.get(name, (_USUAL.get(name, 0), True, False, ()))
-        library = name not in self.start and name.partition(".")[0] in sys.modules
-        first = self._first.setdefault(name, () if name in self._seen else now[3])
-        if library and now[3] != first:
-            return f"the handlers of {name}'s logger were changed"
-        if library:
-            usual = (*usual[:3], now[3])
+        usual = self.start.get(name, _PLAIN)
+        top = name.partition(".")[0]
+        if top in _DASK and "distributed" in sys.modules:
+            # Handlers and filters are its own, added whenever a cluster starts.
+            usual = (_USUAL.get(name, usual[0]), now[1], usual[2], *now[3:])
+        elif name not in self.start and top in sys.modules:
+            first = self._first.setdefault(name, _PLAIN if name in self._seen else now)
+            if now[3:] != first[3:]:
+                return f"the handlers or filters of {name}'s logger were changed"
+            usual = (usual[0], first[1], *first[2:])
         if now == usual:
             return None
-        if logger.filters:
-            return f"the logger {name!r} has a filter"
-        if now[3] == usual[3]:
+        if now[3:] == usual[3:]:
             return (*now[:3], None)
+        if now[4]:
+            return f"the logger {name!r} has a filter"
         handlers = [_described(handler) for handler in logger.handlers]
         for handler, described in zip(logger.handlers, handlers, strict=True):
             if described is None:
@@ -84,7 +91,7 @@ class Loggers:
         changed, (disabled, capturing, levels) = value or ({}, (0, None, {}))
         for name, logger in _loggers():
             if name not in changed and self._changed(name, logger) is not None:
-                level, propagate, off, handlers = self.start.get(name, (0, True, False, ()))
+                level, propagate, off, handlers, _ = self.start.get(name, _PLAIN)
                 _make(logger, level, propagate, off)
                 logger.handlers[:] = [found for found in handlers if found in logger.handlers]
         for name, (level, propagate, off, described) in changed.items():
@@ -111,8 +118,9 @@ def _loggers() -> list[tuple[str, Any]]:
     return found
 
 
-def _look(logger: Any) -> tuple[int, bool, bool, tuple[Any, ...]]:
-    return logger.level, bool(logger.propagate), bool(logger.disabled), tuple(logger.handlers)
+def _look(logger: Any) -> tuple[Any, ...]:
+    flags = (bool(logger.propagate), bool(logger.disabled))
+    return (logger.level, *flags, tuple(logger.handlers), tuple(logger.filters))
 
 
 def _make(logger: Any, level: int, propagate: bool, off: bool) -> None:
