@@ -5,7 +5,8 @@
 Times are of whole commands. Rounds are interleaved; ratios are of medians. Every repeat starts in a
 directory with nothing but the change, and what it leaves is compared with a plain run of the
 same notebook on the same data: one that differs is a failure, whatever it took. The edited
-notebooks run plain once. The image is unpacked, where the engine does that, before the
+notebooks run plain once. A change is repeated twice: with no results of earlier repeats, and
+with what the first one kept. The image is unpacked, where the engine does that, before the
 repeats; how long it takes is told apart. Prints Markdown tables.
 """
 
@@ -45,7 +46,7 @@ class Bench:
         self.failures: list[str] = []
         self.measured: dict[str, Any] = {
             "plain": [], "audit": [], "resolve": [], "pack": [], "unpack": [], "unchanged": [],
-            "changes": {c.name: {"repeat": [], "tasks": c.tasks, "paper": c.paper}
+            "changes": {c.name: {"repeat": [], "again": [], "tasks": c.tasks, "paper": c.paper}
                         for c in self.workload.changes},
         }  # fmt: skip
         self.workload.make_data(self.data, options.small)
@@ -63,8 +64,10 @@ class Bench:
             found = self.measured["changes"][change.name]
             if change.name not in self.plain_of:
                 found["plain"], self.plain_of[change.name] = self.plain(change)
+            self.forget()
             seconds, found["cells"] = self.repeat(change)
             found["repeat"].append(seconds)
+            found["again"].append(self.repeat(change)[0])
         shutil.rmtree(self.place / "cache")
 
     def plain(self, change: Change | None) -> tuple[float, Path]:
@@ -101,6 +104,10 @@ class Bench:
         plain = self.plain_of[change.name if change else ""]
         self.failures += [f"{self.workload.name}, {what}: {text}" for text in wrong(plain, out)]
         return seconds, [cell["cell"] for cell in report["cells"] if cell["action"] == "run"]
+
+    def forget(self) -> None:
+        """Have no results of earlier repeats."""
+        self.command([*NBRW, "cache", "prune", "--all", "--kind", "results"], self.place)
 
     def engine(self) -> list[str]:
         """Options for `nbrw run`."""
