@@ -79,6 +79,7 @@ class StateTracker:
     _bytes: int = 0
     _swept: int = 0
     _swept_at: float = field(default_factory=time.monotonic)
+    _sweep_seconds: float = 0.0  # that one took, or a look at less, if that took longer
 
     def __post_init__(self) -> None:
         self._local_modules = LocalModules()
@@ -128,11 +129,14 @@ class StateTracker:
         self.clock += 1
         names = self._user_names.now()
         reached = self._reached(names, source)
+        began = time.monotonic()
         if reached is None or sweep or (sweep is None and self._affordable()):
             found = self._look(names, keep, names if reached is None else reached, source)
             self._swept, self._swept_at = self.clock, time.monotonic()
+            self._sweep_seconds = self._swept_at - began
         else:
             found = self._look(reached, keep, reached, source)
+            self._sweep_seconds = max(self._sweep_seconds, time.monotonic() - began)
         deleted = sorted(self._seen.keys() - names)
         self.removed(deleted)
         more = self._settings(keep) + self._modules(keep)
@@ -210,6 +214,8 @@ class StateTracker:
 
     def _affordable(self) -> bool:
         cost = len(self._seen) * _NAME_SECONDS + self._bytes * _BYTE_SECONDS
+        # Many small objects take much longer than their bytes: what was seen counts.
+        cost = max(cost, self._sweep_seconds)
         spent = time.monotonic() - self._swept_at
         return self.sweep_share > 0 and cost <= _FREE_SECONDS + self.sweep_share * spent
 

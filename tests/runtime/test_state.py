@@ -262,6 +262,21 @@ def test_a_cell_is_not_blamed_for_what_changed_before_it(unswept):
     assert unswept.tracker.before("a.append(5)") == {}
 
 
+def test_what_takes_long_to_look_at_is_not_swept_after_every_cell():
+    """However few bytes it has: cells that do not use it pay nothing for it."""
+    notebook = Notebook()
+    notebook.cell(
+        "import time\nlooks = []\nclass Slow:\n    def __reduce__(self):\n"
+        "        looks.append(1)\n        time.sleep(0.2)\n        return Slow, ()\nslow = Slow()"
+    )
+    before = len(notebook.namespace["looks"])
+    for number in range(4):
+        notebook.cell(f"x = {number}")
+    assert len(notebook.namespace["looks"]) == before
+    notebook.cell("y = slow")
+    assert len(notebook.namespace["looks"]) > before
+
+
 def test_a_change_right_after_a_sweep_is_the_cells_own(notebook):
     """With a look at all names after each cell nothing is late."""
     notebook.tracker.sweep_share = 1
