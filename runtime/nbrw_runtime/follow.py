@@ -420,6 +420,11 @@ class Follower:
         answer = kernel.ask("changes_json", keep)
         self._check_late(answer)
         self._unswept = answer["unswept"]
+        for name in answer["threads"][:1]:
+            # It may change anything, at any time: nobody can say that a cell is unaffected.
+            reason = f"thread {name}, which cell {cell.number} left, still runs"
+            later = {c.number: reason for c in self._from(cell.number + 1)}
+            self.forced = {**later, **self.forced}
         objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
         omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
         changes = Changes(

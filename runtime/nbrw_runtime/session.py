@@ -342,7 +342,11 @@ class KernelSession:
         finally:
             self.context.store = usual
         self._note_late(found.late)
-        kept = keep and held.size <= _WORTH_BYTES * max(self._seconds, _WORTH_SECONDS)
+        kept = (
+            keep
+            and not _own_threads()
+            and held.size <= _WORTH_BYTES * max(self._seconds, _WORTH_SECONDS)
+        )
         if kept:
             try:
                 held.release(self.store)
@@ -353,6 +357,7 @@ class KernelSession:
             "kept": kept,
             "late": self._late,
             "unswept": self.tracker.unswept,
+            "threads": _own_threads(),
             "objects": [to_json(stored) for stored in found.objects],
             "deleted": list(found.deleted),
             "omitted": [to_json(omitted) for omitted in found.omitted],

@@ -300,3 +300,19 @@ def test_a_library_that_is_imported_for_a_restore_sees_that_it_is_in_ipython(tmp
     repeat = Repeat(tmp_path / "repeat", recipe, store, [sources[0], "print(1, nbrw_asks.found)"])
     assert repeat.actions == "rX"
     assert repeat.outputs[1][0]["text"] == "1 IPython\n"
+
+
+def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path):
+    """It may change what cells use at any time, after any look at the state."""
+    sources = [
+        "import threading, time\nrows = [0]\ndef work():\n    time.sleep(0.3)\n    rows.append(1)",
+        "go = 1",
+        "time.sleep(0.6)",
+        "z = 3",
+        "print(rows)",
+    ]
+    edited = [sources[0], "threading.Thread(target=work).start()", *sources[2:]]
+    recipe, store = audit(tmp_path / "audit", sources)
+    repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
+    assert repeat.outputs == plain_run(tmp_path / "plain", edited)
+    assert repeat.actions == "rXXXX"
