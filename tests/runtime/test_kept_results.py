@@ -103,7 +103,7 @@ def test_a_file_that_only_edits_write_is_replaced_by_them(twice):
     [
         "exec('x = 5')",
         "x = (n for n in range(3))",
-        "import sys\nsys.setswitchinterval(0.004)",
+        "import atexit\natexit.register(print, end='')",
         "import os\nprint(os.path.exists('nothing'))",
         "raise ValueError(5)",
     ],
