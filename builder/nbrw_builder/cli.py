@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from nbrw_builder import __version__
 from nbrw_builder.cache_commands import cache_command
@@ -114,6 +113,8 @@ def build_command(
     The notebook is not changed, and nothing but the image and a cache is written. A build that was
     interrupted, or whose cell failed, goes on where it stopped when it is started again.
     """
+    from rich.console import Console
+
     from nbrw_builder.audit import AuditRequest
     from nbrw_builder.build import BuildRequest, build
     from nbrw_builder.build_report import as_json_object, print_built

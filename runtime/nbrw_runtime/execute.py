@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty
-from typing import Any
-
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
+from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime.errors import CellError, RestoreError
 from nbrw_runtime.outputs import CellOutputs
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import KernelManager
 
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 4.0
@@ -96,6 +96,10 @@ def started(
     argv: Sequence[str], cwd: str, environment: Mapping[str, str], log: Path
 ) -> Iterator[RepeatKernel]:
     """Start a kernel, and end it with the block. Raises CellError if it does not start."""
+    # Not needed where all cells are restored, and the half of what is imported then.
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import KernelManager
+
     manager = KernelManager()
     manager._kernel_spec = KernelSpec(
         argv=list(argv), display_name="nbrw-repeat", language="python"
