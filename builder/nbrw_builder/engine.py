@@ -55,8 +55,8 @@ class Engine(Protocol):
 class CacheMount:
     """The directory of what repeats keep, as an engine without host paths shows it to the image.
 
-    ``source`` is on the host (None: it cannot be made, and nothing is kept), ``variables`` tell the
-    image where it is there.
+    ``source`` is on the host (None: it cannot be made, or is not to be seen, and nothing is kept),
+    ``variables`` tell the image where it is there.
     """
 
     source: Path | None
@@ -64,8 +64,10 @@ class CacheMount:
     variables: dict[str, str]
 
 
-def cache_mount() -> CacheMount:
-    """The caller's."""
+def cache_mount(request: RunRequest) -> CacheMount:
+    """The caller's, unless the run is contained."""
+    if request.contain is not None:
+        return CacheMount(None, "", {})
     size = os.environ.get("NBRW_CACHE_SIZE")
     variables = {"NBRW_CACHE_SIZE": size} if size else {}
     try:

@@ -53,7 +53,7 @@ class DockerEngine:
     def _create(self, client: Any, request: RunRequest) -> Any:
         import docker
 
-        image, cache = _load(client, request), cache_mount()
+        image, cache = _load(client, request), cache_mount(request)
         if cache.source:
             try:
                 return self._create_with(client, request, image, cache)

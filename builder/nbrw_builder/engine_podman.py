@@ -46,7 +46,7 @@ class PodmanEngine:
 
 def command(image: str, request: RunRequest) -> list[str]:
     """The argument vector that runs a loaded image."""
-    cache = cache_mount()
+    cache = cache_mount(request)
     words = ["--mount", _bind(request.directory, WORK_DIRECTORY)]
     if cache.source:
         words += ["--mount", _bind(cache.source, cache.target)]

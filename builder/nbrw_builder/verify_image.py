@@ -69,6 +69,7 @@ def verify_image(path: Path, kind: str, request: VerifyRequest) -> Verification:
                 cwd=work,
                 # The image is unpacked for this once: with its record it will be another.
                 env={"XDG_CACHE_HOME": str(scratch / "cache")},
+                without=("NBRW_CACHE_DIR",),
                 ok=(EXIT_OK, EXIT_CELL, EXIT_DIFFERENT),
                 grace=_GRACE,
             )

@@ -14,7 +14,7 @@ import pytest
 
 from nbrw_builder import engine_apptainer, engine_podman
 from nbrw_builder.contained import keep_apart
-from nbrw_builder.engine import RunRequest, hint_at
+from nbrw_builder.engine import RunRequest, cache_mount, hint_at
 from nbrw_builder.engine_docker import DockerEngine
 from nbrw_builder.engine_embedded import (
     EmbeddedEngine,
@@ -130,6 +130,17 @@ def test_apptainer_contains_a_run_if_asked_to():
         "apptainer", "--quiet", "run", "--cleanenv", "--contain", "--workdir", "/s",
         "--bind", "/w", "--pwd", "/w", "/i/a.sif", "x",
     ]  # fmt: skip
+
+
+def test_a_contained_run_sees_nothing_that_repeats_keep(tmp_path, monkeypatch):
+    """Neither by a mount nor by a variable, in whichever engine."""
+    monkeypatch.setenv("NBRW_CACHE_DIR", str(tmp_path))
+    image = OciImage(Path("/i"), "oci-dir")
+    for contain, seen in ((None, True), (Path("/s"), False)):
+        request = RunRequest(image, ("x",), Path("/w"), contain)
+        argv = [*engine_podman.command("abc", request), *engine_apptainer.command("a", request)]
+        assert (str(tmp_path) in " ".join(argv)) is seen
+        assert (cache_mount(request).source is not None) is seen
 
 
 @pytest.mark.parametrize(

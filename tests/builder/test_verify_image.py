@@ -47,6 +47,7 @@ def test_an_image_is_repeated_in_an_empty_directory_with_an_empty_home(started, 
         "--tolerance", "0.001,0.1", "--timeout", "2.5", "--allow-errors",
     ]  # fmt: skip
     assert options["ok"] == (0, 1, 4)
+    assert options["without"] == ("NBRW_CACHE_DIR",)
     assert options["env"]["XDG_CACHE_HOME"].startswith(str(tmp_path / "nbrw"))
     assert list((tmp_path / "nbrw").iterdir()) == []
 
