@@ -106,10 +106,9 @@ def _get_matplotlib() -> Any:
     params = getattr(module, "rcParams", None)
     if params is None:
         return None
-    now = dict.copy(params)
-    now.pop("backend", None)
-    now.pop("backend_fallback", None)
-    return packed(now)
+    # Its own way to an item, and dict's copy of it, would choose a backend, and load pyplot.
+    skip = ("backend", "backend_fallback")
+    return packed({n: dict.__getitem__(params, n) for n in dict.keys(params) if n not in skip})
 
 
 def _set_matplotlib(value: Any) -> None:

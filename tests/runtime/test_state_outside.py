@@ -6,6 +6,7 @@ does (r restored, X run), and outputs are those of running all of the edited not
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -164,3 +165,16 @@ def test_each_part_of_the_state_has_a_name_of_its_own(tmp_path):
         found = state_providers.Baseline(str(tmp_path), str(tmp_path)).providers()
     names = [provider.name for provider in found]
     assert len(names) == len(set(names)) > 20
+
+
+def test_to_read_settings_loads_nothing(tmp_path):
+    """The notebook would see it, and wait for it."""
+    code = (
+        "import sys, matplotlib, numpy, pandas, dask\n"
+        "from nbrw_runtime.library_settings import SETTINGS\n"
+        "before = set(sys.modules)\n"
+        "for name, (get, _) in SETTINGS.items():\n    get()\n"
+        "print(sorted(m for m in set(sys.modules) - before if not m.startswith('nbrw_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
