@@ -36,6 +36,9 @@ from state_graph import describe, text  # noqa: E402
 from state_rows import ROWS  # noqa: E402
 
 
+LAST = "untouching = 0"
+
+
 def forked(function, *arguments):
     """What the function returns in a child, as a JSON value; its traceback if it failed."""
     with tempfile.TemporaryFile("w+") as answer:
@@ -54,10 +57,10 @@ def forked(function, *arguments):
 
 
 def cells_of(row):
-    """The row's cells as a session has them."""
+    """The row's cells as a session has them, and one more that touches nothing of theirs."""
     return tuple(
         RecipeCell(number, f"c{number}", cell_digest(source), source)
-        for number, source in enumerate(row.cells, 1)
+        for number, source in enumerate((*row.cells, LAST), 1)
     )
 
 
@@ -110,6 +113,10 @@ def author(place, row, graphs=True):
                 "identities": {" ".join(s.names): str(s.digest) for s in left.objects},
             }
         )
+    kernel.run(len(row.cells) + 1, LAST)
+    left = read(place, len(row.cells) + 1)
+    untouched = {name for stored in left.objects for name in stored.names} - {"untouching"}
+    cells[-1]["stored again"] = sorted(untouched)
     return cells
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ def handler_of(kind: type) -> Any:
         ("matplotlib.transforms", "TransformNode", _reduce_transform),
         ("matplotlib.path", "Path", _reduce_path),
         ("matplotlib.figure", "FigureBase", _reduce_figure),
+        ("matplotlib.cbook", "CallbackRegistry", _reduce_callbacks),
     ):
         base = getattr(sys.modules.get(module), name, None)
         if base is not None and issubclass(kind, base):
@@ -24,6 +26,15 @@ def _reduce_figure(pickler: Any, figure: Any) -> Any:
     params: Any = getattr(sys.modules["matplotlib"], "rcParams", {})
     pickler.one_for_all.update(id(value) for value in dict.values(params) if type(value) is list)
     return NotImplemented
+
+
+def _reduce_callbacks(pickler: Any, registry: Any) -> Any:
+    found = registry.__reduce_ex__(5)
+    state: Any = found[2] if len(found) > 2 else None
+    if isinstance(state, dict) and isinstance(state.get("_cid_gen"), int):
+        # To say the next number it has drawn it: an object would differ each time it is looked at.
+        registry._cid_gen = itertools.count(state["_cid_gen"])
+    return found
 
 
 def _reduce_path(pickler: Any, path: Any) -> Any:

@@ -131,6 +131,12 @@ def test_names_that_are_brought_alone_are_the_authors(row, audited, restored):
 
 
 @each
+def test_what_a_cell_does_not_touch_is_not_stored_again(row, audited):
+    """To look at an object does not change it, nor what is said of it."""
+    assert of(audited, row)[-1]["stored again"] == []
+
+
+@each
 def test_the_same_content_has_the_same_identity_in_another_process(row, audited, again):
     """Else cells would run again although nothing changed."""
     if row.placed:
