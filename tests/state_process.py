@@ -35,7 +35,6 @@ from repeat_harness import Kernel  # noqa: E402
 from state_graph import describe, text  # noqa: E402
 from state_rows import ROWS  # noqa: E402
 
-
 LAST = "untouching = 0"
 
 
