@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nbrw_builder.image_file import open_image
 from nbrw_runtime.describe import (
+    codec_lines,
     describe,
     human_size,
     stored_names,
@@ -43,6 +44,7 @@ def _render(description: dict[str, Any]) -> RenderableType:
         for cell in description["cells"]
         for gap in cell["omitted"]
     ]
+    parts += [Text(line) for line in codec_lines(description)]
     parts += [Text(line) for line in verification_lines(description)]
     if description["software"]:
         parts.append(_software(description["software"]))

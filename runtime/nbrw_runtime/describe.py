@@ -94,6 +94,7 @@ def describe_text(description: dict[str, Any]) -> str:
             f"{item['reason']}"
             for item in cell["omitted"]
         ]
+    lines += [f"  {line}" for line in codec_lines(description)]
     lines += verification_lines(description)
     lines += ["", *_dependency_lines(description)]
     if description["layers"]:
@@ -123,7 +124,12 @@ def _cell(cell: RecipeCell, checkpoint: Checkpoint | None) -> dict[str, Any]:
     if checkpoint is None:
         return value
     stored = [
-        {"names": list(item.names), "types": list(item.types), "size": item.size}
+        {
+            "names": list(item.names),
+            "types": list(item.types),
+            "size": item.size,
+            "codec": item.codec,
+        }
         for item in checkpoint.objects
     ]
     value.update(
@@ -195,6 +201,16 @@ def stored_names(cell: dict[str, Any]) -> list[str]:
     """The user's names that a described cell stored; nbrw's own (``<nbrw:...>``) are left out."""
     names = {name for item in cell["stored"] for name in item["names"]}
     return sorted(name for name in names if not name.startswith("<"))
+
+
+def codec_lines(description: dict[str, Any]) -> list[str]:
+    """A line for each cell of which something was not stored by the usual pickler."""
+    lines = []
+    for cell in description["cells"]:
+        for codec in sorted({item["codec"] for item in cell["stored"]} - {"pickle"}):
+            names = [n for item in cell["stored"] if item["codec"] == codec for n in item["names"]]
+            lines.append(f"cell {cell['number']}: {', '.join(sorted(names))} stored by {codec}")
+    return lines
 
 
 def _row(cell: dict[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ RECIPE = Recipe(
             cell_digest(SOURCES[0]),
             objects=(
                 StoredObject(("df", "view"), BLOB, BLOB, size=2_500_000, types=("a.B", "c.D")),
+                StoredObject(("odd",), BLOB, BLOB, codec="dill"),
             ),
             files=(StoredFile("/home/ada/out.csv", BLOB, 500_000),),
             seconds=3.25,
@@ -80,6 +81,7 @@ def test_a_description_is_json_and_tells_what_each_cell_stored():
     value = json.loads(json.dumps(describe(RECIPE)))
     first, second, third = value["cells"]
     assert first["stored"][0]["names"] == ["df", "view"]
+    assert [item["codec"] for item in first["stored"]] == ["pickle", "dill"]
     assert first["size"] == 3_000_000
     assert first["files"] == [{"path": "/home/ada/out.csv", "size": 500_000}]
     assert second["omitted"][0]["name"] == "conn"
@@ -97,6 +99,7 @@ def test_the_text_names_everything_a_reader_needs():
         "3 MB",
         "import pandas as pd",
         "cell 2: conn (sqlite3.Connection) is not stored: it is bound to this process",
+        "cell 1: odd stored by dill",
         "software: 1 distribution",
         "data read: 1 files, 1 kB",
         "data absent: 1 files",
