@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
+from nbrw_runtime.codec_kinds import Lost
+
 GROUP = "nbrw.state"
 
 
@@ -35,4 +37,11 @@ def _pair(made: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     get, set_ = made if isinstance(made, tuple) else (made.get, made.set)
     if not callable(get) or not callable(set_):
         raise TypeError("it must give two functions, get() and set(value)")
-    return get, set_
+
+    def safe_get() -> Any:
+        try:
+            return get()
+        except Exception as error:
+            return Lost(f"it could not be read: {type(error).__name__}: {error}")
+
+    return safe_get, set_

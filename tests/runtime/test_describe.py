@@ -27,7 +27,7 @@ RECIPE = Recipe(
             cell_digest(SOURCES[0]),
             objects=(
                 StoredObject(("df", "view"), BLOB, BLOB, size=2_500_000, types=("a.B", "c.D")),
-                StoredObject(("odd",), BLOB, BLOB, codec="dill"),
+                StoredObject(("wrapper",), BLOB, BLOB, codec="dill"),
             ),
             files=(StoredFile("/home/ada/out.csv", BLOB, 500_000),),
             seconds=3.25,
@@ -99,7 +99,7 @@ def test_the_text_names_everything_a_reader_needs():
         "3 MB",
         "import pandas as pd",
         "cell 2: conn (sqlite3.Connection) is not stored: it is bound to this process",
-        "cell 1: odd stored by dill",
+        "cell 1: wrapper stored by dill",
         "software: 1 distribution",
         "data read: 1 files, 1 kB",
         "data absent: 1 files",

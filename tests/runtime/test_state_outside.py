@@ -12,7 +12,10 @@ import sys
 import pytest
 
 from nbrw_runtime import state_providers, state_registry
+from nbrw_runtime.codec import LoadContext, SaveContext, dump, load
+from nbrw_runtime.errors import RestoreError
 from nbrw_runtime.state_providers import Baseline
+from nbrw_runtime.store import MemoryStore
 from nbrw_runtime.versions import PREFIX
 from repeat_harness import Repeat, audit, outside_kept, plain_run
 
@@ -156,7 +159,14 @@ def test_what_gives_no_two_functions_keeps_no_state():
     """The value of an entry point is checked when the kernel starts, not in the first cell."""
     with pytest.raises(TypeError, match="two functions"):
         state_registry._pair((1, 2))
-    assert state_registry._pair((len, print)) == (len, print)
+
+
+def test_a_reader_that_fails_is_a_state_that_is_lost():
+    """The first cell in which it fails is run again, with the reason."""
+    get, _ = state_registry._pair((lambda: 1 / 0, print))
+    lost = dump({f"{PREFIX}x>": get()}, SaveContext({}, MemoryStore()))
+    with pytest.raises(RestoreError, match="could not be read: ZeroDivisionError"):
+        load(lost.payload, lost.buffers, lost.codec, LoadContext({}, MemoryStore()))
 
 
 def test_each_part_of_the_state_has_a_name_of_its_own(tmp_path):
