@@ -30,6 +30,8 @@ def handler_of(kind: type) -> Any:
             return _reduce_index
         if issubclass(kind, (pandas.DataFrame, pandas.Series)):
             return _reduce_frame
+        if kind.__name__ == "SingleBlockManager":
+            return _reduce_manager
     except AttributeError:  # half imported
         return None
     return None
@@ -56,6 +58,25 @@ def _reduce_block(pickler: Any, block: Any) -> Any:
         return reduced
     make, (values, *rest) = reduced[0], reduced[1]
     return (make, (apart(pickler, values), *(apart(pickler, part) for part in rest)), *reduced[2:])
+
+
+def _reduce_manager(pickler: Any, manager: Any) -> Any:
+    """What holds the values of a series: it gives them without the block that they are in."""
+    reduced = manager.__reduce_ex__(5)
+    state = reduced[2] if len(reduced) > 2 else None
+    if not _is_copied_on_write() or not isinstance(state, tuple) or len(state) != 4:
+        return reduced
+    axes, arrays, items, more = state
+    version, parts = next(iter(more.items()))
+    separate = {id(array): apart(pickler, array) for array in arrays}
+    blocks = []
+    for block in parts["blocks"]:
+        values = block["values"]
+        if id(values) not in separate:
+            separate[id(values)] = apart(pickler, values)
+        blocks.append({**block, "values": separate[id(values)]})
+    values = [separate[id(array)] for array in arrays]
+    return (*reduced[:2], (axes, values, items, {version: {**parts, "blocks": blocks}}))
 
 
 def _reduce_index(pickler: Any, index: Any) -> Any:

@@ -164,6 +164,37 @@ def test_frames_come_back_with_all_kinds_of_columns():
     assert back["y"][0] == 0  # copy on write, as before
 
 
+FRAMES = [
+    "s = pd.Series(np.arange(3000.))\nt = s.rename('t')",
+    "s = pd.Series(['a', 'b'], dtype=object)\nt = s.rename('t')",
+    "s = pd.Series([1, None], dtype='Int64')\nt = s.rename('t')",
+    "s = pd.Series(pd.date_range('2024', periods=2))\nt = s.rename('t')",
+    "f = pd.DataFrame({'a': np.arange(3000.), 'b': 1.0})\ns = f['a']\nt = f.rename(index=abs)",
+    "s = pd.Series(np.arange(3000.))\nt = pd.Index(s)",
+    "s = pd.Series(np.arange(3000.))\nt = pd.DataFrame({'x': s}, copy=False)",
+]
+
+
+@pytest.mark.parametrize("source", FRAMES)
+@pytest.mark.parametrize("together", [True, False])
+def test_to_write_to_one_frame_changes_no_other(source, together):
+    """Frames that shared their memory until one is written to: pandas copies, or is told to."""
+    before = {"pd": pd, "np": np}
+    exec(source, before)
+    names = [name for name in ("f", "s", "t") if name in before]
+    objects = {name: before[name] for name in names}
+    if together:
+        found = dump(objects, SaveContext({}, MemoryStore()))
+        back = again(objects, views=frozenset(found.roots))
+    else:
+        back = {name: again({name: before[name]})[name] for name in names}
+    kept = {name: back[name].copy(deep=True) for name in names}
+    back["s"].iloc[0] = back["s"].iloc[1]
+    for name in set(names) - {"s"}:
+        assert back[name].equals(kept[name])
+    assert not back["s"].equals(kept["s"])
+
+
 def test_large_buffers_are_not_copied_into_the_pickle():
     """They are blobs of their own, to be mapped."""
     found = dump({"x": np.zeros(1_000_000)}, SaveContext({}, MemoryStore()))
