@@ -140,6 +140,8 @@ def _record(
     directory: AuditDirectory,
 ) -> AuditRecord:
     states = [former.state for former in formers.audits]
+    # Of all there are, and be it the tracer of a killed build that still writes one.
+    trace = _next_trace(directory)
     if states:
         versions = states[0].python_version, states[0].platform
     else:
@@ -156,7 +158,7 @@ def _record(
     run = None
     if foreseen.runs:
         first = next(step.cell for step in foreseen.steps if step.action is Action.RUN)
-        run = Run(_next_trace(directory), first, time.time())
+        run = Run(trace, first, time.time())
     return AuditRecord(directory, state, run)
 
 

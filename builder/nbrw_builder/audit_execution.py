@@ -116,7 +116,9 @@ class Execution:
 
     async def _start(self) -> None:
         job = self.job
-        kernel = AuditKernel(job.notebook, job.kernel, job.directory, job.cwd, job.timeout)
+        kernel = AuditKernel(
+            job.notebook, job.kernel, job.directory, job.cwd, job.timeout, self.record.trace
+        )
         job.progress.stage("start the kernel under the tracer")
         async with kernel.started():
             await self._follow(kernel)

@@ -26,7 +26,10 @@ _SHUTDOWN_SECONDS = 4.0
 
 
 class AuditKernel:
-    """One kernel under the tracer. The notebook's JSON receives outputs and execution counts."""
+    """One kernel under the tracer, into the trace of this number.
+
+    The notebook's JSON receives outputs and execution counts.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class AuditKernel:
         directory: AuditDirectory,
         cwd: Any,
         timeout: float | None,
+        trace: int,
     ) -> None:
         self._json = notebook
         self._node = nbformat.from_dict(notebook)
@@ -43,7 +47,7 @@ class AuditKernel:
         ]
         self._directory = directory
         self._manager = AsyncKernelManager(kernel_name="nbrw-audit")
-        self._manager._kernel_spec = traced_spec(kernel, directory.root, directory.session)
+        self._manager._kernel_spec = traced_spec(kernel, directory.root, directory.session, trace)
         self._manager.shutdown_wait_time = _SHUTDOWN_SECONDS
         self._kernel = kernel
         self._timeout = timeout

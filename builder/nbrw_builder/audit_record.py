@@ -30,6 +30,12 @@ class AuditRecord:
         self._runs: dict[str, tuple[Run, dict[int, int]]] = {}
         self._write_state()
 
+    @property
+    def trace(self) -> int:
+        """The number of the trace of this attempt's kernel."""
+        assert self._run is not None
+        return int(self._run.trace)
+
     def restore(
         self, source: Source, number: int, count: int, moved: bool
     ) -> tuple[Checkpoint, list[dict[str, Any]]]:

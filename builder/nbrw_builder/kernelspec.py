@@ -128,8 +128,11 @@ def fallback_roots() -> tuple[str, ...]:
     return tuple(dict.fromkeys(places))
 
 
-def traced_spec(kernel: Kernel, audit: Path, session: Path) -> KernelSpec:
-    """The kernelspec ``nbrw-audit`` for one audit: the kernel's own, started by the tracer."""
+def traced_spec(kernel: Kernel, audit: Path, session: Path, number: int = 1) -> KernelSpec:
+    """The kernelspec ``nbrw-audit`` for one audit: the kernel's own, started by the tracer.
+
+    ``number`` is that of its trace.
+    """
     trace = audit / "trace"
     runtime = runtime_root()
     launch = [kernel.python, *kernel.options, str(runtime / "nbrw_runtime" / "launch.py")]
@@ -140,7 +143,7 @@ def traced_spec(kernel: Kernel, audit: Path, session: Path) -> KernelSpec:
     launch.append("--HistoryManager.hist_file=:memory:")
     argv = [
         *(sys.executable, "-I", "-c", _TRACER, str(_builder_root()), str(runtime)),
-        *("--out", str(trace), "--written", str(trace / "written")),
+        *("--out", str(trace), "--number", str(number), "--written", str(trace / "written")),
         *("--ignore", str(audit), "--ignore", str(runtime / "nbrw_runtime")),
         *("--", *launch),
     ]

@@ -29,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nbrw_builder.tracer", description=__doc__)
     parser.add_argument("--out", required=True, type=Path, help="directory of the trace files")
     parser.add_argument("--written", type=Path, help="directory of each cell's file list")
+    parser.add_argument("--number", type=int, default=1, help="of the trace, if it is free")
     parser.add_argument("--ignore", action="append", default=[], help="path that is not traced")
     parser.add_argument("program", nargs="+", help="program and arguments, after --")
     options = parser.parse_args(arguments)
     out = Path(os.path.abspath(options.out))
     out.mkdir(parents=True, exist_ok=True)
     written = Path(os.path.abspath(options.written)) if options.written else None
-    trace = _reserve(out)
+    trace = _reserve(out, options.number)
     refused = _start_tracer(trace, written, options.ignore, options.program)
     if refused is not None:
         trace.unlink(missing_ok=True)
@@ -54,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 127
 
 
-def _reserve(out: Path) -> Path:
-    """The next trace file, made empty so that no other run takes its number."""
-    number = 1
+def _reserve(out: Path, number: int) -> Path:
+    """The first free trace file from this number on, made so that no other run takes it."""
     while True:
         path = out / f"{number:04d}.jsonl.zst"
         if not path.with_suffix("").exists():

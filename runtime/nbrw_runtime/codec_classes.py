@@ -63,7 +63,8 @@ def _early(kind: type) -> list[str]:
     """The names of the class' body in their order, before what Python adds to a class."""
     names = []
     for key, value in vars(kind).items():
-        if key in ("__dict__", "__weakref__"):
+        if key in ("__dict__", "__weakref__") and value.__objclass__ is kind:
+            # (Early 3.11 copies one of another class into data classes that have slots.)
             break
         if key not in _BY_PYTHON and not _is_slot(kind, value):
             # A new string: it may be one with others or not.

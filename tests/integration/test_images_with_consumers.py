@@ -85,37 +85,11 @@ def test_podman_loads_the_archive(tmp_path, base):
         assert "nbrw-test:v1" in output(*podman, "load", "-i", f"{tmp_path}/a.tar")
 
 
-@pytest.fixture
-def docker():
-    """The docker command for an engine of our own."""
-    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("docker"):
-        pytest.skip("needs root, dockerd and docker (package docker.io)")
-    # Not pytest's directory: a socket's path holds at most 107 bytes.
-    place = Path(tempfile.mkdtemp(prefix="nbrw-docker-"))
-    argv = ["dockerd", "-H", f"unix://{place}/s", "--data-root", f"{place}/data"]
-    argv += ["--exec-root", f"{place}/exec", "--pidfile", f"{place}/pid"]
-    argv += ["--iptables=false", "--bridge=none", "--storage-driver", "vfs"]
-    with open(place / "log", "wb") as log:
-        engine = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-    command = ("docker", "-H", f"unix://{place}/s")
-    try:
-        for _ in range(150):
-            if engine.poll() is not None:
-                pytest.skip(f"dockerd does not start here: {(place / 'log').read_text()[-500:]}")
-            if subprocess.run([*command, "version"], capture_output=True).returncode == 0:
-                break
-            time.sleep(0.2)
-        yield command
-    finally:
-        engine.terminate()
-        engine.wait(60)
-        shutil.rmtree(place, ignore_errors=True)
-
-
 @pytest.mark.docker
-def test_docker_loads_and_runs_the_archive(tmp_path, base, docker):
+def test_docker_loads_and_runs_the_archive(tmp_path, base, docker_host):
     """docker load takes the tar, and docker run hands its arguments to the runscript."""
     write(tmp_path / "a.tar", tmp_path / "cache", below=base)
+    docker = ("docker", "-H", docker_host)
     assert "nbrw-test:v1" in output(*docker, "load", "-i", f"{tmp_path}/a.tar")
     run = (*docker, "run", "--rm", "--network", "none", "nbrw-test:v1")
     assert output(*run, "repeat", "--from", "3") == "args: repeat --from 3\n"

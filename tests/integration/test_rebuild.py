@@ -31,6 +31,8 @@ pytestmark = pytest.mark.integration
 def place(tmp_path, monkeypatch):
     """An empty directory that is the working directory, with a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # A kernel gets the same variables from this process as from one that is started.
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
