@@ -21,7 +21,7 @@ __all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
 #: Omitted names that begin so stand for a file that could not be stored.
 FILE_PREFIX = "file:"
 #: Generators: drawing from one changes it, so only who changed it depends on it.
-GENERATORS = frozenset({PREFIX + "random>", PREFIX + "numpy.random>"})
+GENERATORS = frozenset(PREFIX + n for n in ("random>", "numpy.random>", "torch.random>"))
 _UNSHARED_TYPES = frozenset(
     {"module", "int", "float", "complex", "bool", "str", "bytes", "NoneType", "range"}
 )
