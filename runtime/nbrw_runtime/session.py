@@ -64,6 +64,7 @@ class KernelSession:
         self.baseline = Baseline(session.author_cwd or session.cwd, session.cwd)
         self.context = SaveContext(shell.user_ns, self.store, roots[0].root)
         providers = self.baseline.providers()
+        self.notes += self.baseline.notes
         self.providers = {provider.name: provider for provider in providers}
         hidden = frozenset(shell.user_ns_hidden)
         self.tracker = StateTracker(shell.user_ns, hidden, self.context, providers)

@@ -11,13 +11,14 @@ import sys
 
 import pytest
 
-from nbrw_runtime import state_providers, state_registry
+from nbrw_runtime import state_registry
 from nbrw_runtime.codec import LoadContext, SaveContext, dump, load
 from nbrw_runtime.errors import RestoreError
+from nbrw_runtime.session_file import Session
 from nbrw_runtime.state_providers import Baseline
 from nbrw_runtime.store import MemoryStore
 from nbrw_runtime.versions import PREFIX
-from repeat_harness import Repeat, audit, outside_kept, plain_run
+from repeat_harness import Kernel, Repeat, audit, outside_kept, plain_run
 
 HANDLER = (
     "import logging, sys\nlog = logging.getLogger('nbrw.test')\n"
@@ -110,8 +111,7 @@ def installed(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (place / "nbrw_keeper.py").write_text(KEEPER)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nbrw-keeper\nVersion: 1\n")
-    points = ("keeper = nbrw_keeper:Keeper", "cwd = nbrw_keeper:Keeper", "bad = nbrw_keeper:broken")
-    (info / "entry_points.txt").write_text("[nbrw.state]\n" + "\n".join(points) + "\n")
+    (info / "entry_points.txt").write_text("[nbrw.state]\nkeeper = nbrw_keeper:Keeper\n")
     monkeypatch.syspath_prepend(str(place))
     yield place
     sys.modules.pop("nbrw_keeper", None)
@@ -146,13 +146,16 @@ def test_without_whoever_keeps_a_state_its_cell_runs_again(installed, tmp_path, 
 
 def test_an_entry_point_that_cannot_be_used_is_a_note(installed, tmp_path):
     """One that fails, and one whose name is taken; the others work."""
+    with (installed / "nbrw_keeper-1.dist-info/entry_points.txt").open("a") as stream:
+        stream.write("cwd = nbrw_keeper:Keeper\nbad = nbrw_keeper:broken\n")
     with outside_kept():
-        baseline = Baseline(str(tmp_path), str(tmp_path))
-        names = [provider.name for provider in baseline.providers()]
-    assert f"{PREFIX}keeper>" in names and f"{PREFIX}bad>" not in names
-    assert len([name for name in names if name == f"{PREFIX}cwd>"]) == 1
-    assert len(baseline.notes) == 2
-    assert any("no such device" in note for note in baseline.notes)
+        kernel = Kernel(Session("audit", (), (str(tmp_path / "s"),), "", str(tmp_path)))
+        try:
+            names, notes = set(kernel.session.providers), kernel.session.notes
+        finally:
+            kernel.close()
+    assert {f"{PREFIX}keeper>", f"{PREFIX}cwd>"} <= names and f"{PREFIX}bad>" not in names
+    assert len(notes) == 2 and any("no such device" in note for note in notes)
 
 
 def test_what_gives_no_two_functions_keeps_no_state():
@@ -172,7 +175,7 @@ def test_a_reader_that_fails_is_a_state_that_is_lost():
 def test_each_part_of_the_state_has_a_name_of_its_own(tmp_path):
     """Two under one name would overwrite each other."""
     with outside_kept():
-        found = state_providers.Baseline(str(tmp_path), str(tmp_path)).providers()
+        found = Baseline(str(tmp_path), str(tmp_path)).providers()
     names = [provider.name for provider in found]
     assert len(names) == len(set(names)) > 20
 
