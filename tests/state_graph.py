@@ -54,7 +54,7 @@ def text(description):
     """The graph as text, a line for each node."""
     lines = [f"{name}: {json.dumps(value)}" for name, value in description["names"].items()]
     for number, node in enumerate(description["nodes"]):
-        lines.append(f"{number}: {json.dumps(node, sort_keys=True)}")
+        lines.append(f"{number}: {json.dumps(node, sort_keys=True, default=str)}")
     return "\n".join([*lines, f"memory: {description['memory']}"])
 
 
@@ -85,7 +85,7 @@ class _Graph:
             return known
         if kind in _PROXIES:
             return {"proxy": self.see(obj.__reduce_ex__.__self__)}
-        if kind in _VALUES or kind.__module__.startswith(_VALUE_MODULES):
+        if kind in _VALUES or str(kind.__module__).startswith(_VALUE_MODULES):
             return {"type": self._type(kind), **self._content(obj, kind, -1)}
         number = self._numbers.get(id(obj))
         if number is None:
@@ -151,7 +151,7 @@ class _Graph:
         for bases, describer in _KINDS:
             if isinstance(obj, bases):
                 return describer(self, obj)
-        root = kind.__module__.partition(".")[0]
+        root = str(kind.__module__).partition(".")[0]
         describer = _LIBRARIES.get(root)
         if describer is not None:
             found = describer(self, obj, number)

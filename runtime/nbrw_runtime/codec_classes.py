@@ -63,7 +63,7 @@ def _early(kind: type) -> list[str]:
     """The names of the class' body in their order, before what Python adds to a class."""
     names = []
     for key, value in vars(kind).items():
-        if key in ("__dict__", "__weakref__") and value.__objclass__ is kind:
+        if key in ("__dict__", "__weakref__") and getattr(value, "__objclass__", None) is kind:
             # (Early 3.11 copies one of another class into data classes that have slots.)
             break
         if key not in _BY_PYTHON and not _is_slot(kind, value):
@@ -222,7 +222,7 @@ def _reduce_variable(pickler: Any, variable: Any) -> Any:
     if isinstance(variable, typing.TypeVar):
         flags = (variable.__covariant__, variable.__contravariant__)
         bound, constraints = variable.__bound__, variable.__constraints__
-        return make_variable, (name, bound, constraints, *flags), {"__module__": "__main__"}
+        return make_variable, (name, bound, constraints, *flags)
     return type(variable), (name,)
 
 
@@ -230,9 +230,11 @@ def make_variable(
     name: str, bound: Any, constraints: tuple[Any, ...], covariant: bool, contravariant: bool
 ) -> Any:
     """A type variable."""
-    return typing.TypeVar(  # type: ignore[misc]
+    made = typing.TypeVar(  # type: ignore[misc]
         name, *constraints, bound=bound, covariant=covariant, contravariant=contravariant
     )
+    made.__module__ = "__main__"
+    return made
 
 
 def _reduce_new_type(pickler: Any, kind: Any) -> Any:

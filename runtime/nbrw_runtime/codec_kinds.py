@@ -95,6 +95,8 @@ def _choose(kind: type) -> Handler | None:
 
     if issubclass(kind, type):
         return codec_classes.reduce_class
+    if not isinstance(kind.__module__, str):
+        return _reduce_compiled
     if kind is Packed:
         return _reduce_packed
     closed = closed_handler(kind)
@@ -113,6 +115,12 @@ def _choose(kind: type) -> Handler | None:
     if issubclass(kind, enum.Enum):
         return codec_classes.reduce_member
     return _of_library(kind) or _constant_handler(kind) or _by_name_handler(kind)
+
+
+def _reduce_compiled(pickler: Any, function: Any) -> Any:
+    # Functions of Cython, whose type has no name of a module: they pickle by their own name.
+    pickler.one_for_all.add(id(function))
+    return NotImplemented
 
 
 def _refuser(reason: str) -> Handler:
