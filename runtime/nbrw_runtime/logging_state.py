@@ -36,6 +36,7 @@ class Loggers:
         self.levels = dict(logging._levelToName)
         self._odd = {name for name, look in self.start.items() if look != _PLAIN}
         self._seen: set[str] = set()
+        self._owned: dict[str, bool] = {}  # whether a logger with another name is a library's
         self._first: dict[str, tuple[Any, ...]] = {}  # libraries' loggers, as they were at first
 
     def get(self) -> Any:
@@ -66,7 +67,7 @@ class Loggers:
         if top in _DASK and "distributed" in sys.modules:
             # Handlers and filters are its own, added whenever a cluster starts.
             usual = (_USUAL.get(name, usual[0]), now[1], usual[2], *now[3:])
-        elif name not in self.start and top in sys.modules:
+        elif name not in self.start and self._is_of_library(name, logger):
             first = self._first.setdefault(name, _PLAIN if name in self._seen else now)
             if now[3:] != first[3:]:
                 return f"the handlers or filters of {name}'s logger were changed"
@@ -83,6 +84,17 @@ class Loggers:
                 kind = type(handler).__qualname__
                 return f"the {kind} of the logger {name or 'root'!r} cannot be stored"
         return (*now[:3], handlers)
+
+    def _is_of_library(self, name: str, logger: Any) -> bool:
+        """Whether a module that is not the notebook has made it: by its name, or as its global."""
+        if name.partition(".")[0] in sys.modules:
+            return True
+        known = self._owned.get(name)
+        if known is None:
+            modules = [m for key, m in list(sys.modules.items()) if key != "__main__"]
+            known = any(value is logger for m in modules for value in _globals(m))
+            self._owned[name] = known
+        return known
 
     def set(self, value: Any) -> None:
         """Make it so; what is not said is as it was at the start."""
@@ -116,6 +128,10 @@ def _loggers() -> list[tuple[str, Any]]:
         if type(item[1]) is not logging.PlaceHolder
     ]
     return found
+
+
+def _globals(module: Any) -> list[Any]:
+    return list(getattr(module, "__dict__", {}).values())
 
 
 def _look(logger: Any) -> tuple[Any, ...]:
