@@ -9,6 +9,7 @@ from rich.console import Console
 from nbrw_builder.audit_execution import CellDone
 from nbrw_builder.build import Built
 from nbrw_runtime.describe import describe, human_size, verification_lines
+from nbrw_runtime.outside import from_outside, outside_lines
 from nbrw_runtime.records import to_json
 from nbrw_runtime.versions import FILE_PREFIX
 
@@ -20,6 +21,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
     image = built.image
     found = built.recipe.verification
     done = {cell.number: cell for cell in built.cells}
+    outside = from_outside(built.recipe)
     return {
         "format": "nbrw.build",
         "version": 1,
@@ -42,6 +44,7 @@ def as_json_object(built: Built) -> dict[str, Any]:
                 "omitted": [
                     {"name": o.name, "type": o.type, "reason": o.reason} for o in found.omitted
                 ],
+                "outside": list(outside.get(found.cell, ())),
             }
             for found in built.recipe.checkpoints
         ],
@@ -77,6 +80,8 @@ def print_built(built: Built, console: Console) -> None:
         for omitted in found.omitted:
             name = omitted.name.removeprefix(FILE_PREFIX)
             line(f"cell {found.cell}: {name} ({omitted.type}) is not stored: {omitted.reason}")
+    for text in outside_lines(from_outside(recipe)):
+        line(text)
     for note in built.notes[:_NOTES_SHOWN]:
         line(f"note: {note}")
     if len(built.notes) > _NOTES_SHOWN:

@@ -14,6 +14,7 @@ from nbrw_runtime.describe import (
     codec_lines,
     describe,
     human_size,
+    marks_lines,
     stored_names,
     verification_lines,
 )
@@ -45,6 +46,7 @@ def _render(description: dict[str, Any]) -> RenderableType:
         for gap in cell["omitted"]
     ]
     parts += [Text(line) for line in codec_lines(description)]
+    parts += [Text(line) for line in marks_lines(description)]
     parts += [Text(line) for line in verification_lines(description)]
     if description["software"]:
         parts.append(_software(description["software"]))

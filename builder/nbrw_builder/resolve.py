@@ -116,12 +116,13 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         for use in found.loose
         if ".dist-info/" not in use.path
     ]
-    network = {
-        f"{event.detail['address']}:{event.detail['port']}"
+    connections = [
+        event
         for trace in traces
         for event in trace.events
         if event.kind is Kind.CONNECT and _is_remote(event.detail)
-    }
+    ]
+    network = {f"{event.detail['address']}:{event.detail['port']}" for event in connections}
     gaps = [gap.reason for trace in traces for gap in trace.gaps]
     notes = [*found.notes, *(f"the trace has a gap: {gap}" for gap in dict.fromkeys(gaps))]
     dependencies = Dependencies(
@@ -129,6 +130,7 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         data=tuple(sorted(found.data, key=lambda d: d.path)),
         left_out=tuple(sorted(found.left_out, key=lambda left: left.path)),
         network=tuple(sorted(network)),
+        online=tuple(sorted({event.cell for event in connections if event.cell})),
         notes=tuple(notes),
     )
     loose = tuple(use.path for use in found.loose)

@@ -78,4 +78,5 @@ class Dependencies:
     data: tuple[Data, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     network: tuple[str, ...] = ()  # peers as "address:port", loopback left out
+    online: tuple[int, ...] = ()  # cells during which something connected to one of these
     notes: tuple[str, ...] = ()  # gaps and doubts, one sentence each

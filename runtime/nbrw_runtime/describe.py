@@ -10,6 +10,7 @@ from typing import Any
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Software
+from nbrw_runtime.outside import from_outside, outside_lines
 from nbrw_runtime.recipe import Recipe, RecipeCell
 from nbrw_runtime.records import to_json
 from nbrw_runtime.verification import Verification
@@ -22,6 +23,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def describe(recipe: Recipe) -> dict[str, Any]:
     """A JSON value: title, environment, cells, dependencies and layers. Sizes are in bytes."""
     dependencies = recipe.dependencies
+    outside = from_outside(recipe)
     return {
         "format": "nbrw.description",
         "version": DESCRIPTION_VERSION,
@@ -36,7 +38,11 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             "variables": sorted(recipe.environment.variables),
         },
         "cells": [
-            {**_cell(cell, recipe.checkpoint(cell.number)), "verified": _verified(recipe, cell)}
+            {
+                **_cell(cell, recipe.checkpoint(cell.number)),
+                "outside": list(outside.get(cell.number, ())),
+                "verified": _verified(recipe, cell),
+            }
             for cell in recipe.cells
         ],
         "verification": _verification(recipe.verification),
@@ -95,6 +101,7 @@ def describe_text(description: dict[str, Any]) -> str:
             for item in cell["omitted"]
         ]
     lines += [f"  {line}" for line in codec_lines(description)]
+    lines += [f"  {line}" for line in marks_lines(description)]
     lines += verification_lines(description)
     lines += ["", *_dependency_lines(description)]
     if description["layers"]:
@@ -201,6 +208,11 @@ def stored_names(cell: dict[str, Any]) -> list[str]:
     """The user's names that a described cell stored; nbrw's own (``<nbrw:...>``) are left out."""
     names = {name for item in cell["stored"] for name in item["names"]}
     return sorted(name for name in names if not name.startswith("<"))
+
+
+def marks_lines(description: dict[str, Any]) -> list[str]:
+    """A line for each cell that is not repeatable by itself."""
+    return outside_lines({cell["number"]: cell["outside"] for cell in description["cells"]})
 
 
 def codec_lines(description: dict[str, Any]) -> list[str]:

@@ -34,15 +34,17 @@ _LEAVES = (ast.Name, ast.Constant, ast.expr_context, ast.operator)
 
 @dataclass(frozen=True)
 class Effect:
-    """Something that code does to ``path``, as it is written: ``assign`` or ``call``.
+    """Something that code does to ``path``, as it is written: ``assign``, ``call``, or ``with``.
 
-    ``discarded``: nobody takes the result of the call; ``shown``: the notebook may show it.
+    (The last is a call whose effect ends with a block.) ``discarded``: nobody takes the result of
+    the call; ``shown``: the notebook may show it; ``bare``: it has no argument.
     """
 
     path: str
     kind: str
     discarded: bool = False
     shown: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def hidden_effect(
     imports = {**(imported or {}), **found.imports}
     shown = any(name[:1] == "_" and name[1:].isdigit() for name in changed)
     for effect in (*found.own, *called):
+        if effect.kind == "with":
+            continue
         root, dot, rest = effect.path.partition(".")
         if root in imports:
             path = imports[root] + dot + rest
@@ -160,8 +164,10 @@ def _effects(
             continue
         if functions is not None and isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
             for decorator in child.decorator_list:
-                called = decorator.func if isinstance(decorator, ast.Call) else decorator
-                yield from _called(called, False, False)
+                if isinstance(decorator, ast.Call):
+                    yield from _called(decorator)
+                else:
+                    yield from (Effect(path, "call") for path in filter(None, [_dotted(decorator)]))
                 yield from _effects(decorator, None)
             methods: dict[str, tuple[Effect, ...]] = {}
             if isinstance(child, ast.ClassDef):
@@ -177,16 +183,18 @@ def _effects(
             within = scoped | {item.context_expr for item in child.items}
         yield from (Effect(place, "assign") for place in _assigned(child))
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
-            yield from _called(child.value.func, True, child is last)
-        elif isinstance(child, ast.Call) and child not in scoped:
-            yield from _called(child.func, False, False)
+            yield from _called(child.value, True, child is last)
+        elif isinstance(child, ast.Call):
+            yield from _called(child, kind="with" if child in scoped else "call")
         yield from _effects(child, functions, last, within)
 
 
-def _called(function: ast.expr, discarded: bool, shown: bool) -> Iterator[Effect]:
-    path = _dotted(function)
+def _called(
+    call: ast.Call, discarded: bool = False, shown: bool = False, kind: str = "call"
+) -> Iterator[Effect]:
+    path = _dotted(call.func)
     if path:
-        yield Effect(path, "call", discarded, shown)
+        yield Effect(path, kind, discarded, shown, not (call.args or call.keywords))
 
 
 def _assigned(node: ast.AST) -> list[str]:

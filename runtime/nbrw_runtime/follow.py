@@ -23,6 +23,7 @@ from nbrw_runtime.kept_results import FIRST, KeptResults, NotKept, Ran
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.outputs import CellOutputs
+from nbrw_runtime.outside import from_outside
 from nbrw_runtime.read_watch import ReadWatch
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.records import from_json, to_json
@@ -500,6 +501,9 @@ class Follower:
             compared = "not compared" if author is None else "equal"
         if found or files.differences:
             compared = "different"
+            found_outside = from_outside(self.recipe).get(step.audited or 0)
+            if found_outside:
+                files.remarks.append(f"it takes {', '.join(found_outside)} from outside")
         return {
             "outputs": compared,
             "differences": (*found, *files.differences),

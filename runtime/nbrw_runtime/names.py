@@ -38,6 +38,12 @@ PREFIX = "<nbrw:"
 _LOCAL_MODULE = f"{PREFIX}module "
 
 
+#: ``%%time`` and ``%%capture NAME``, which binds it.
+_TRANSPARENT = re.compile(
+    r"\A%%(?:time|capture(?:[ \t]+(?:--no-\w+[ \t]+)*([^\W\d]\w*))?)[ \t]*(?=\n)"
+)
+
+
 def definition(name: str) -> str:
     """What functions and classes of this name refer to, whatever they are bound to."""
     return f"{PREFIX}def {name}>"
@@ -71,8 +77,11 @@ class Names:
 def parsed(source: str) -> ast.Module | None:
     """A cell's syntax tree, which nobody changes; None if it is not plain Python.
 
-    The last few are kept, as a cell is looked at for its names and then for its effects.
+    Below ``%%time`` and ``%%capture`` it may be: they run the rest of the cell as it is. The last
+    few are kept, as a cell is looked at for its names and then for its effects.
     """
+    if source.startswith("%%"):
+        source = _TRANSPARENT.sub(lambda found: f"{found[1]} = 0" if found[1] else "", source)
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import enum
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nbrw_runtime.called_code import CalledCode
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import Digest, digest_json
-from nbrw_runtime.effects import Effect, effects_of, hidden_effect
-from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, definition, names_of
+from nbrw_runtime.effects import hidden_effect
+from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.versions import (
@@ -106,7 +107,7 @@ class Audit:
             for number in data.cells:
                 used.setdefault(number, []).append(data)
         then = Versions(recipe.dependencies.data)
-        code = _Code()
+        code = CalledCode()
         for cell in recipe.cells:
             same = Cell(cell.number, cell.id, cell.source, cell.digest, cell.tags)
             if not same.runs:
@@ -138,29 +139,8 @@ class Audit:
         self.by_cell.update(other.by_cell)
 
 
-class _Code:
-    """What the code of the cells so far says of imports and of the effects of functions."""
-
-    def __init__(self) -> None:
-        self.imported: dict[str, str] = {}
-        self.functions: dict[str, tuple[Effect, ...]] = {}
-
-    def add(self, source: str) -> None:
-        found = effects_of(source)
-        self.imported.update(found.imports)
-        self.functions.update({definition(n): effects for n, effects in found.functions.items()})
-
-    def called(self, names: Names, then: Versions) -> Iterator[Effect]:
-        """The effects of all functions that code may call which mentions these names."""
-        mentioned = names.used - names.bound
-        reached = {*then.used(names), *map(definition, mentioned)}
-        for name, effects in self.functions.items():
-            if names.dynamic or name in reached:
-                yield from effects
-
-
 def _known(
-    cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Data], code: _Code
+    cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Data], code: CalledCode
 ) -> Known:
     names = names_of(cell.source)
     token = key_of(cell, names, then)
@@ -222,7 +202,7 @@ class Walk:
     ) -> None:
         self.audit = audit
         self._find = find
-        self._code = _Code()
+        self._code = CalledCode()
         self.now = Versions(audit.data, changed)
         self.demanded: dict[int, str] = {}  # cells before that should have run, and why
         self.imports: list[str] = []  # sources of restored cells

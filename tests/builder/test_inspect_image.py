@@ -34,7 +34,7 @@ def test_the_tables_show_layers_and_no_markup_is_obeyed(tmp_path):
     value = inspect_image(tmp_path / "image")
     value["cells"] = [
         {"number": 1, "status": "ok", "seconds": 1.0, "size": 5, "stored": [], "omitted": [],
-         "first_line": "x = d['a'][red]"},
+         "first_line": "x = d['a'][red]", "outside": []},
     ]  # fmt: skip
     value["notes"] = ["[bold]a note"]
     out = io.StringIO()

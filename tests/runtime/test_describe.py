@@ -58,7 +58,7 @@ RECIPE = Recipe(
 def test_a_verification_is_described():
     """Cell by cell, and as lines for people; an image that was not verified says nothing."""
     assert describe(RECIPE)["verification"] is None
-    assert "repeat" not in describe_text(describe(RECIPE))
+    assert "verified" not in describe_text(describe(RECIPE))
     cells = (
         VerifiedCell(1, "equal"), VerifiedCell(2, "different", ("stdout, `b` instead of `a`",)),
         VerifiedCell(3, "not compared"),

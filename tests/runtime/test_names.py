@@ -16,7 +16,7 @@ def test_reads_writes_and_nested_uses_are_all_found():
 
 @pytest.mark.parametrize(
     "source",
-    ["exec('x')", "from os import *", "%%time\nx", "%run a.py", "globals()", "import __main__"],
+    ["exec('x')", "from os import *", "%%bash\nx", "%run a.py", "globals()", "import __main__"],
 )
 def test_source_that_may_use_any_name_says_so(source):
     """The plan then takes every name for used."""
@@ -27,6 +27,16 @@ def test_magics_use_every_identifier_in_their_text():
     """A shell line may interpolate a variable."""
     names = names_of("!ls $folder\n%time run(x)")
     assert {"folder", "run", "x"} <= names.used
+
+
+def test_magics_that_run_the_cell_as_it_is_are_looked_through():
+    """They are in half of all notebooks; what they bind is a name like others."""
+    for source in ("%%time\nx = f(y)", "%%capture\nx = f(y)", "%%capture out\nx = f(y)"):
+        names = names_of(source)
+        assert not names.dynamic and names.used >= {"f", "x", "y"}
+        assert ("out" in names.bound) == ("out" in source)
+    assert names_of("%%timeit\nx = f(y)").dynamic  # it binds nothing
+    assert names_of("%%time f(y)\nx = 1").dynamic
 
 
 def test_names_that_are_only_bound_are_told_apart():
