@@ -224,6 +224,8 @@ def is_as_left(path: str, stored: StoredFile | None) -> bool:
             return not os.path.lexists(path)
         if stored.link:
             return os.readlink(path) == stored.link
+        if stored.directory:
+            return os.path.isdir(path)
         return Path(path).is_file() and digest_file(path)[0] == stored.digest
     except OSError:
         return False

@@ -104,4 +104,6 @@ class FileChanges:
             status = os.stat(path)
         except OSError:
             return
+        if stat.S_ISDIR(status.st_mode):
+            return
         self._known[path] = (status.st_size, status.st_mtime_ns)

@@ -344,6 +344,7 @@ class Decoder:
         path = self._path(tid, directory, address)
         if path is None or self._is_ignored(path):
             return None
+        self._changes.touch(path, _lstat(path) is not None)
         return Pending(tid, kind, self._record(kind, tid, path=path))
 
     def _mkdir(self, tid: int, args: Sequence[int]) -> Pending | None:

@@ -69,6 +69,8 @@ class HookTrace:
             self._touch(args[1], "write")
         elif event in ("os.symlink", "os.link"):
             self._touch(args[1], "write")
+        elif event == "os.mkdir":
+            self._touch(args[0], "mkdir")
         elif event == "os.truncate":
             self._touch(args[0], "write")
         elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn"):

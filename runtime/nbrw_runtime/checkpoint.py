@@ -9,6 +9,8 @@ from nbrw_runtime.records import to_json
 
 CHECKPOINT_FORMAT = "nbrw.checkpoint"
 CHECKPOINT_VERSION = 1
+#: The version of every directory.
+DIRECTORY = "directory"
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,22 @@ class Omitted:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as a cell left it; ``path`` absolute on the author's host, ``mode`` its bits."""
+    """A file as a cell left it; ``path`` absolute on the author's host, ``mode`` its bits.
+
+    Of a directory that a cell made nothing but that is stored: its content is empty.
+    """
 
     path: str
     digest: Digest
     size: int
     mode: int = 0o644
     link: str = ""  # of a symbolic link: where it points (digest is that of the text)
+    directory: bool = False
+
+    @property
+    def version(self) -> str:
+        """Equal versions mean equal content."""
+        return DIRECTORY if self.directory else str(self.digest)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from nbrw_runtime.checkpoint import DIRECTORY
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import digest_file
 from nbrw_runtime.workdir import WorkDirectory
@@ -84,6 +85,6 @@ def _entries(path: Path) -> set[str]:
 
 def _digest(path: Path) -> str:
     try:
-        return str(digest_file(path)[0])
+        return DIRECTORY if path.is_dir() else str(digest_file(path)[0])
     except OSError as error:
         return f"unreadable: {error.strerror}"

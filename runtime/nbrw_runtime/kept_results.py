@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbrw_runtime.accesses import Stamp, Used
 from nbrw_runtime.caller_store import CallerStore
-from nbrw_runtime.checkpoint import Checkpoint, StoredFile
+from nbrw_runtime.checkpoint import DIRECTORY, Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
 from nbrw_runtime.errors import StorageError
 from nbrw_runtime.result import Result
@@ -161,11 +161,18 @@ class KeptResults:
         written, removed = [], []
         for path in sorted(used.written):
             author = self._author(path)
-            if not os.path.lexists(path) or not is_result(path) or os.path.isdir(path):
+            if not os.path.lexists(path) or not is_result(path):
                 continue
-            if self._work.place(author) is None:
-                raise NotKept(f"it writes {path}, outside the work directory")
             status = os.lstat(path)
+            if self._work.place(author) is None:
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                raise NotKept(f"it writes {path}, outside the work directory")
+            if stat.S_ISDIR(status.st_mode):
+                empty = self.store.blobs.put(b"")
+                mode = stat.S_IMODE(status.st_mode)
+                written.append(StoredFile(author, empty, 0, mode, directory=True))
+                continue
             if not stat.S_ISREG(status.st_mode):
                 raise NotKept(f"it makes {path}, which is no file")
             try:
@@ -208,7 +215,7 @@ class KeptResults:
         if stamp is None:
             return None
         if stamp.is_directory:
-            return "directory"
+            return DIRECTORY
         if not stat.S_ISREG(stamp.mode):
             return "special"
         if (path, stamp) not in self._digests:

@@ -231,6 +231,8 @@ class KernelSession:
             if not is_result(path):
                 continue
             try:
+                if os.path.isdir(path) and not path.startswith(f"{self.session.author_cwd}/"):
+                    continue  # libraries leave empty ones in all kinds of places
                 files.append(self._store_file(path))
             except OSError as error:
                 reason = f"it could not be read: {error.strerror}"
@@ -244,6 +246,10 @@ class KernelSession:
             target = os.readlink(path)
             digest = self.store.put(os.fsencode(target))
             return StoredFile(path, digest, len(target), 0o777, target)
+        if stat.S_ISDIR(status.st_mode):
+            return StoredFile(
+                path, self.store.put(b""), 0, stat.S_IMODE(status.st_mode), directory=True
+            )
         digest, size = self.store.put_file(path)
         return StoredFile(path, digest, size, stat.S_IMODE(status.st_mode))
 

@@ -49,7 +49,7 @@ class Changes:
 
 def changes_of(checkpoint: Checkpoint, token: str) -> Changes:
     """A checkpoint's. ``token`` tells what could not be stored from that of other cells."""
-    files: dict[str, str | None] = {f.path: str(f.digest) for f in checkpoint.files}
+    files: dict[str, str | None] = {f.path: f.version for f in checkpoint.files}
     files.update(dict.fromkeys(checkpoint.removed))
     omitted = {}
     for found in checkpoint.omitted:

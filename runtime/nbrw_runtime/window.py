@@ -10,8 +10,8 @@ from collections.abc import Mapping
 def left_by_window(touched: Mapping[str, bool]) -> dict[str, list[str]]:
     """``written`` and ``removed`` paths, sorted; ``touched``: whether a path existed before.
 
-    Written are regular files and links that are there now; a name that was made and removed within
-    the window is in neither list.
+    Written are regular files and links that are there now, and directories that were not; a name
+    that was made and removed within the window is in neither list.
     """
     written, removed = [], []
     for path, existed in touched.items():
@@ -21,6 +21,6 @@ def left_by_window(touched: Mapping[str, bool]) -> dict[str, list[str]]:
             if existed:
                 removed.append(path)
             continue
-        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        if stat.S_ISREG(mode) or stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and not existed):
             written.append(path)
     return {"written": sorted(written), "removed": sorted(removed)}

@@ -114,13 +114,20 @@ class WorkDirectory:
             if place is None:
                 continue
             name = str(place.relative_to(self.root))
-            if name in self._links or name in self._files:
+            if f"{name}/" in self._files and place.is_dir() and not place.is_symlink():
+                with contextlib.suppress(OSError):
+                    place.rmdir()
+            elif name in self._links or name in self._files:
                 place.unlink(missing_ok=True)
         self._write_manifest()
         return unplaced
 
     def _restore(self, stored: StoredFile, place: Path, blob: Callable[[Digest], Path]) -> None:
         name = str(place.relative_to(self.root))
+        if stored.directory:
+            if not place.is_dir():
+                self._make_directory(stored, place)
+            return
         source = None if stored.link else blob(stored.digest)
         if os.path.lexists(place) and not stored.link:
             if place.is_file() and digest_file(place)[0] == stored.digest:
@@ -145,6 +152,22 @@ class WorkDirectory:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"restore {place}: {error.strerror}; make room") from error
         self._files[name] = str(stored.digest)
+
+    def _make_directory(self, stored: StoredFile, place: Path) -> None:
+        name = str(place.relative_to(self.root))
+        if place.is_symlink() and name in self._links:
+            place.unlink()
+        try:
+            place.mkdir(parents=True)
+            place.chmod(stored.mode | 0o700)
+        except FileExistsError:
+            raise UsageError(
+                f"restore the directory {name}: the work directory {self.root} has a file of this "
+                "name; move it away, or repeat in an empty directory with --work-dir"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"restore {place}: {error.strerror}") from error
+        self._files[f"{name}/"] = ""
 
     def _is_ours(self, name: str, place: Path) -> bool:
         """Whether an earlier repeat made this file and nobody changed it since."""

@@ -103,6 +103,10 @@ class WrittenFiles:
             if self._thorough and not (place.is_symlink() and os.readlink(place) == stored.link):
                 found.differs(name, f"it is no link to {stored.link}")
             return
+        if stored.directory:
+            if not place.is_dir():
+                found.differs(name, "it is missing")
+            return
         if not place.is_file():
             found.differs(name, "it is missing")
             return

@@ -17,12 +17,14 @@ from notebook_helper import environment, run, write_notebook
 pytestmark = pytest.mark.integration
 
 CELLS = (
-    "import numpy as np\nlimit = 10\nx = np.arange(20.0)\nshared = [1]\nalias = shared",
+    "import os\nimport numpy as np\nos.makedirs('plots', exist_ok=True)\n"
+    "limit = 10\nx = np.arange(20.0)\nshared = [1]\nalias = shared",
     "def above(values):\n    return values[values > limit]\n"
     "found = above(x)\nopen('found.txt', 'w').write(str(len(found)))",
     "import sqlite3\nbase = sqlite3.connect(':memory:')\nnumbers = (n for n in range(5))",
     "alias.append(2)\nprint(shared, len(found), open('found.txt').read())",
     "print(next(numbers), base.execute('select 1').fetchone())",
+    "open('plots/sum.txt', 'w').write(str(found.sum()))\n"
     "print(open('in.txt').read().strip(), float(found.sum()))",
 )
 
@@ -94,6 +96,13 @@ def test_from_4_restores_objects_files_and_functions(image, work):
     assert texts(work)[5] == "input 135.0\n"
     assert (work / "found.txt").read_text() == "9"
     assert not (work / "in.txt").exists()  # the link to the input is gone again
+
+
+def test_a_directory_that_a_restored_cell_made_is_there(image, work):
+    """With nothing in it yet: a cell that runs writes there."""
+    report = repeat(image, work, "--from", "6")
+    assert (work / "plots/sum.txt").read_text() == "145.0"
+    assert report["cells"][0]["action"] == "restored"
 
 
 def test_a_cell_whose_objects_could_not_be_stored_runs_again_if_they_are_needed(image, work):

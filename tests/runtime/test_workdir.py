@@ -105,6 +105,37 @@ def test_files_of_restored_cells_are_placed_and_stay(work, stored):
     assert (work.root / "out/r.txt").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_directory_that_a_cell_made_comes_back_and_goes(work):
+    """With nothing in it; a later cell that removed it is restored too."""
+    made = StoredFile(f"{CWD}/plots/deep", digest_bytes(b""), 0, 0o750, directory=True)
+    for _ in range(2):
+        assert work.restore_files([made], [], None) == []
+        assert (work.root / "plots/deep").stat().st_mode & 0o777 == 0o750
+        work.close()
+        assert names(work) == ["plots", "plots/deep"]
+    again = WorkDirectory(work.root, CWD)
+    again.open(Dependencies())
+    again.restore_files([], [made.path], None)
+    assert names(work) == ["plots"]
+
+
+def test_what_is_in_a_directory_of_the_callers_stays(work):
+    """A cell that removed the directory is restored, and the caller has put something there."""
+    made = StoredFile(f"{CWD}/plots", digest_bytes(b""), 0, 0o755, directory=True)
+    work.restore_files([made], [], None)
+    (work.root / "plots/mine").touch()
+    work.restore_files([], [made.path], None)
+    assert names(work) == ["plots", "plots/mine"]
+
+
+def test_a_file_where_a_directory_was_stops_the_repeat(work):
+    """It is named, and stays."""
+    (work.root / "plots").write_text("mine")
+    made = StoredFile(f"{CWD}/plots", digest_bytes(b""), 0, 0o755, directory=True)
+    with pytest.raises(UsageError, match="has a file of this name"):
+        work.restore_files([made], [], None)
+
+
 def test_another_file_of_that_name_stops_the_repeat(work, stored):
     """Unless an earlier repeat made it and nobody touched it."""
     store, file = stored
