@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -40,6 +39,7 @@ from nbrw_runtime.result_paths import is_result
 from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
+from nbrw_runtime.still_running import still_running
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.versions import FILE_PREFIX
 
@@ -351,7 +351,7 @@ class KernelSession:
         self._note_late(found.late)
         kept = (
             keep
-            and not _own_threads()
+            and not self._still_running()
             and held.size <= _WORTH_BYTES * max(self._seconds, _WORTH_SECONDS)
         )
         if kept:
@@ -364,7 +364,7 @@ class KernelSession:
             "kept": kept,
             "late": self._late,
             "unswept": self.tracker.unswept,
-            "threads": _own_threads(),
+            "threads": self._still_running(),
             "objects": [to_json(stored) for stored in found.objects],
             "deleted": list(found.deleted),
             "omitted": [to_json(omitted) for omitted in found.omitted],
@@ -386,8 +386,11 @@ class KernelSession:
             "cell": self._last,
             "late": self._late,
             "unswept": self.tracker.unswept,
-            "threads": _own_threads(),
+            "threads": self._still_running(),
         }
+
+    def _still_running(self) -> list[str]:
+        return still_running(self.shell.user_ns, self.session.cwd)
 
     def finish(self) -> dict[str, Any]:
         """The notebook has ended, and the kernel will."""
@@ -396,16 +399,6 @@ class KernelSession:
         end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
-
-
-def _own_threads() -> list[str]:
-    """The threads that run code of the notebook's at this moment."""
-    found = []
-    for thread in threading.enumerate():
-        code = getattr(thread, "_target", None) or getattr(thread, "function", None) or type(thread)
-        if getattr(code, "__module__", None) == "__main__":
-            found.append(thread.name)
-    return found
 
 
 def _mark(number: int, edge: str) -> None:

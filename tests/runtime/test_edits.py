@@ -302,7 +302,16 @@ def test_a_library_that_is_imported_for_a_restore_sees_that_it_is_in_ipython(tmp
     assert repeat.outputs[1][0]["text"] == "1 IPython\n"
 
 
-def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path):
+@pytest.mark.parametrize(
+    "start",
+    [
+        "threading.Thread(target=work).start()",
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "pool = ThreadPoolExecutor(1)\ndone = pool.submit(work)\nNone",
+        "threading.Timer(0.0, work).start()",
+    ],
+)
+def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path, start):
     """It may change what cells use at any time, after any look at the state."""
     sources = [
         "import threading, time\nrows = [0]\ndef work():\n    time.sleep(0.3)\n    rows.append(1)",
@@ -311,7 +320,7 @@ def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path):
         "z = 3",
         "print(rows)",
     ]
-    edited = [sources[0], "threading.Thread(target=work).start()", *sources[2:]]
+    edited = [sources[0], start, *sources[2:]]
     recipe, store = audit(tmp_path / "audit", sources)
     repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
     assert repeat.outputs == plain_run(tmp_path / "plain", edited)
