@@ -1,8 +1,9 @@
-"""pandas objects: the arrays inside share their memory with nobody after a restore.
+"""pandas objects: the arrays inside share their memory with no other pandas object afterwards.
 
 pandas (3, or 2 with copy-on-write) counts who uses an array, and copies before it writes; after
-unpickling it would not know of a sharing, and a change to one frame would change another. What the
-cells of a column of objects hold is shared as before.
+unpickling it would not know of a sharing, and a change to one frame would change another. An array
+that only one pandas object uses is shared with numpy's (``frame.to_numpy()``) as before: pandas
+writes there in place. So is what the cells of a column of objects hold.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def _reduce_block(pickler: Any, block: Any) -> Any:
     if not isinstance(reduced, tuple) or not _is_copied_on_write():
         return reduced
     make, (values, *rest) = reduced[0], reduced[1]
-    return (make, (apart(pickler, values), *(apart(pickler, part) for part in rest)), *reduced[2:])
+    if not (_is_alone(block) and _is_plain(values)):
+        values = apart(pickler, values)
+    return (make, (values, *(apart(pickler, part) for part in rest)), *reduced[2:])
 
 
 def _reduce_manager(pickler: Any, manager: Any) -> Any:
@@ -68,6 +71,8 @@ def _reduce_manager(pickler: Any, manager: Any) -> Any:
         return reduced
     axes, arrays, items, more = state
     version, parts = next(iter(more.items()))
+    if _is_plain(arrays[0]) and all(map(_is_alone, manager.blocks)):
+        return reduced
     separate = {id(array): apart(pickler, array) for array in arrays}
     blocks = []
     for block in parts["blocks"]:
@@ -77,6 +82,20 @@ def _reduce_manager(pickler: Any, manager: Any) -> Any:
         blocks.append({**block, "values": separate[id(values)]})
     values = [separate[id(array)] for array in arrays]
     return (*reduced[:2], (axes, values, items, {version: {**parts, "blocks": blocks}}))
+
+
+def _is_alone(block: Any) -> bool:
+    """Whether no other pandas object uses the array of a block."""
+    try:
+        return not block.refs.has_reference()
+    except AttributeError:
+        return False
+
+
+def _is_plain(values: Any) -> bool:
+    import numpy
+
+    return type(values) is numpy.ndarray and values.dtype.kind != "O"
 
 
 def _reduce_index(pickler: Any, index: Any) -> Any:

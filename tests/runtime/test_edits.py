@@ -325,3 +325,28 @@ def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path, start
     repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
     assert repeat.outputs == plain_run(tmp_path / "plain", edited)
     assert repeat.actions == "rXXXX"
+
+
+_FRAMES = "import pandas as pd, numpy as np\nf = pd.DataFrame({'v': [1.0, 2.0], 'w': [3.0, 4.0]})\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "change"),
+    [
+        (_FRAMES + "v = f['v'].to_numpy()\nw = f.to_numpy()", "f.loc[0, 'v'] = 9"),
+        (_FRAMES + "s = f['v'].copy()\nv = s.to_numpy()", "s.iloc[0] = 9"),
+        (_FRAMES + "g = f[:]\nv = f.to_numpy()", "f.loc[0, 'v'] = 9"),
+        (_FRAMES + "g = f[['v']]", "g.iloc[1, 0] = 9\nf.iloc[1, 0] = 8"),
+        (_FRAMES + "v = np.arange(4.0).reshape(2, 2)\nf = pd.DataFrame(v, copy=False)", "v[0] = 9"),
+    ],
+)  # fmt: skip
+def test_arrays_and_frames_share_memory_after_a_restore_as_before(tmp_path, start, change):
+    """pandas writes in place where no other frame looks on, and an array sees it."""
+    pytest.importorskip("pandas", minversion="3")
+    look = "print([(n, np.asarray(globals()[n])) for n in ('f', 'v', 'w', 's', 'g') if n in dir()])"
+    sources = [start, change, look, "f.iloc[0, 1] = 5", look]
+    recipe, store = audit(tmp_path / "audit", sources)
+    new = [start, change.replace("9", "7"), *sources[2:]]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, new)
+    assert repeat.outputs == plain_run(tmp_path / "plain", new)
+    assert repeat.actions == ("rXXrX" if change.startswith("s") else "rXXXX")
