@@ -22,6 +22,7 @@ from nbrw_runtime import codec_kinds, codec_refused
 from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.digest import Digest, digest_bytes, digest_json
 from nbrw_runtime.errors import RestoreError
+from nbrw_runtime.mutables import inside_containers, is_leaf, is_mutable
 from nbrw_runtime.store import Store
 from nbrw_runtime.versions import PREFIX
 
@@ -69,15 +70,15 @@ class LoadContext:
 
 @dataclass
 class Dump:
-    """Objects as bytes. ``memo`` maps ids of the objects inside to them; they are kept alive so
-    that ids stay theirs. ``roots`` maps the id of an array that owns memory to that array and the
-    ids of the arrays that use it; ``memory`` are the ids of all owners of memory, also of what is
-    pickled apart.
+    """Objects as bytes. ``memo`` gives the mutable objects inside by their ids, and keeps all that
+    was met alive so that ids stay theirs. ``roots`` maps the id of an array that owns memory to
+    that array and the ids of the arrays that use it; ``memory`` are the ids of all owners of
+    memory, also of what is pickled apart.
     """
 
     payload: bytes
     buffers: list[memoryview]
-    memo: dict[int, Any]
+    memo: Callable[[], dict[int, Any]]
     roots: dict[int, tuple[Any, set[int]]]
     refers: frozenset[str]
     futures: tuple[Digest, ...]
@@ -86,6 +87,13 @@ class Dump:
     #: The canonical pickle of the same objects; None if they are not what they were.
     canonical: Callable[[], bytes | None] | None = None
     _digests: tuple[Digest, tuple[Digest, ...]] | None = None
+    _mutables: dict[int, Any] | None = None
+
+    def mutables(self) -> dict[int, Any]:
+        """The mutable objects inside, by their ids. To be asked while they are as they were."""
+        if self._mutables is None:
+            self._mutables = self.memo()
+        return self._mutables
 
     def digests(self) -> tuple[Digest, tuple[Digest, ...]]:
         """Digests of payload and buffers, computed once."""
@@ -143,6 +151,8 @@ class StatePickler(cloudpickle.Pickler):
         self.weak: dict[int, Any] = {}  # objects that are referred to weakly
         self.kept: dict[Any, Any] = {}  # what stands for parts of objects, by what it stands for
         self.follow_weak = True
+        self.only_leaves = True  # beside Python's own containers
+        self.leaves: dict[int, Any] = {}  # of these, those that are mutable
         self._handlers: dict[type, codec_kinds.Handler | None] = {}
 
     def _take(self, buffer: pickle.PickleBuffer) -> bool:
@@ -154,6 +164,10 @@ class StatePickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if self.only_leaves:
+            self.only_leaves = is_leaf(obj)
+            if is_mutable(obj):
+                self.leaves[id(obj)] = obj
         try:
             handler = self._handlers[kind]
         except KeyError:
@@ -207,10 +221,15 @@ def _dump(objects: dict[str, Any], context: SaveContext, keep_views: frozenset[i
         return Omit("there is not enough memory to pickle it")
     except Exception as error:
         return _dump_with_dill(objects, context, error)
-    memo = {key: value[1] for key, value in pickler.memo.copy().items()}
-    for key in pickler.one_for_all:
-        memo.pop(key, None)
     payload = stream.getvalue()
+
+    def memo() -> dict[int, Any]:
+        if pickler.only_leaves:
+            return inside_containers([objects, *objects.values()]) | pickler.leaves
+        found = {k: v for k, (_, v) in pickler.memo.copy().items() if is_mutable(v)}
+        for key in pickler.one_for_all:
+            found.pop(key, None)
+        return found
 
     def canonical() -> bytes | None:
         with _quietly():
@@ -280,11 +299,12 @@ def _dump_with_dill(
         dill.loads(payload)
     except Exception:
         return Omit(reason)
-    memo = {key: value[1] for key, value in dict(pickler.memo).items()}
-    if any(codec_refused.refuses(obj) for obj in memo.values()):
+    met = {key: value[1] for key, value in dict(pickler.memo).items()}
+    if any(codec_refused.refuses(obj) for obj in met.values()):
         return Omit(reason)
     refers: frozenset[str] = frozenset(context.namespace)
-    return Dump(payload, [], memo, {}, refers, (), "dill")
+    memo = {key: obj for key, obj in met.items() if is_mutable(obj)}
+    return Dump(payload, [], lambda: memo, {}, refers, (), "dill")
 
 
 def load(payload: bytes, buffers: Sequence[Any], codec: str, context: LoadContext) -> Any:

@@ -19,12 +19,14 @@ from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.local_modules import LocalModules, leads_to_local_module
+from nbrw_runtime.mutables import ATOMS
 from nbrw_runtime.names import is_local_module, local_module, names_of, reach
-from nbrw_runtime.sharing import ATOMS, groups, shared_roots
+from nbrw_runtime.sharing import groups, shared_roots
 from nbrw_runtime.state_providers import Provider
 from nbrw_runtime.user_names import UserNames
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
+_LARGE = 1 << 20  # bytes; groups of this size are dumped as what they were first
 _SMALL = 1 << 20  # bytes; what is larger is taken for what was stored without another look
 _NAME_SECONDS = 40e-6  # about what a look at a small name takes,
 _BYTE_SECONDS = 1e-9  # and one at a byte
@@ -232,10 +234,10 @@ class StateTracker:
         self, wanted: set[str], keep: bool, reached: set[str] | None = None, source: str = ""
     ) -> Changes:
         """Dump these names, learn what is new. What is not ``reached`` changed before: late."""
-        dumps, omits = self._dump_names(sorted(wanted))
+        dumped, omits = self._dump_groups(wanted)
         objects = []
         late: dict[str, int] = {}
-        for group, found in self._grouped(dumps, omits):
+        for group, found in dumped:
             identity = found.identity()
             known = self._known.get(group)
             for name in group:
@@ -284,12 +286,51 @@ class StateTracker:
                 dumps[name] = found
         return dumps, omits
 
-    def _grouped(
-        self, dumps: Mapping[str, Dump | None], omits: dict[str, Omit]
+    def _dump_groups(
+        self, wanted: set[str]
+    ) -> tuple[list[tuple[tuple[str, ...], Dump]], dict[str, Omit]]:
+        """Names that share, each group with one dump; and why others could not be dumped.
+
+        A large group that is what it was is dumped once; others name by name, and then together.
+        """
+        whole = self._unchanged_groups(wanted)
+        members = {name for group, _ in whole.values() for name in group}
+        dumps, omits = self._dump_names(sorted(wanted - members))
+        joined = groups({**dumps, **{name: found for name, (_, found) in whole.items()}})
+        split = {name for group in joined if len(group) > 1 for name in group if name in whole}
+        if split:
+            # They share with another name by now.
+            names = [name for first in sorted(split) for name in whole.pop(first)[0]]
+            more, failed = self._dump_names(names)
+            dumps.update(more)
+            omits.update(failed)
+            joined = groups(dumps)
+        joined = [group for group in joined if group[0] not in whole]
+        return [*whole.values(), *self._together(joined, dumps, omits)], omits
+
+    def _unchanged_groups(self, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], Dump]]:
+        """By their first names the groups of which all is there as it was, and dumped."""
+        found = {}
+        for group in {self._group_of[name] for name in wanted if name in self._group_of}:
+            known = self._known[group]
+            if len(group) < 2 or known.size < _LARGE or not wanted.issuperset(group):
+                continue
+            if any(self._is_new(name) for name in group):
+                continue
+            dumped = self._dump_group(group)
+            if isinstance(dumped, Dump) and dumped.identity() == known.identity:
+                found[group[0]] = group, dumped
+        return found
+
+    def _together(
+        self,
+        joined: Iterable[tuple[str, ...]],
+        dumps: Mapping[str, Dump | None],
+        omits: dict[str, Omit],
     ) -> list[tuple[tuple[str, ...], Dump]]:
-        """Names that share, each group with one dump. Groups that cannot be dumped are omitted."""
+        """One dump for each group. Groups that cannot be dumped are omitted."""
         result = []
-        for group in groups(dumps):
+        for group in joined:
             single = dumps[group[0]] if len(group) == 1 else None
             if len(group) == 1 and single is None:
                 continue  # an atom, unchanged

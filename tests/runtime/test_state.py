@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbrw_runtime import state
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.digest import digest_bytes
@@ -49,8 +50,13 @@ class Notebook:
 
 
 @pytest.fixture(params=["sweeps", "no sweeps"])
-def notebook(request):
-    """An empty notebook; its state is so small that it is swept after each cell, or it is not."""
+def notebook(request, monkeypatch):
+    """An empty notebook; its state is so small that it is swept after each cell, or it is not.
+
+    Without sweeps groups count as large, so that one that is what it was is dumped as a whole.
+    """
+    if request.param == "no sweeps":
+        monkeypatch.setattr(state, "_LARGE", 0)
     return Notebook() if request.param == "sweeps" else Notebook(sweep_share=0)
 
 
@@ -63,6 +69,17 @@ def unswept():
 def names(changes):
     """The groups of names that were stored."""
     return sorted(stored.names for stored in changes.objects)
+
+
+def test_a_group_that_is_what_it_was_may_still_share_with_a_new_name(notebook):
+    """Then it is stored anew, with that; and apart again when the name is gone."""
+    notebook.cell("a = [[1], [2]]\nb = [a[0]]")
+    assert names(notebook.cell("c = a[1]\nb")) == [("a", "b", "c")]
+    assert names(notebook.cell("d = (a, b, c)[0]")) == [("a", "b", "c", "d")]
+    assert names(notebook.cell("del c, d\na")) == [("a", "b")]
+    assert names(notebook.cell("a, b")) == []
+    assert names(notebook.cell("b[0].append(3)")) == [("a", "b")]
+    assert names(notebook.cell("b = [[1, 3]]\na")) == [("a",), ("b",)]
 
 
 def test_only_what_changed_is_stored_again(notebook):
