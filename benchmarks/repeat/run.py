@@ -1,6 +1,6 @@
 """Five workloads: plain, audited, repeated without change, repeated with each change.
 
-    python benchmarks/repeat/run.py [--rounds N] [--only NAME] [--small] [--json FILE]
+    python benchmarks/repeat/run.py [--rounds N] [--change-rounds N] [--only NAME] [--small]
 
 Times are of whole commands. Rounds are interleaved; ratios are of medians. Every repeat starts in a
 directory with nothing but the change, and what it leaves is compared with a plain run of the
@@ -60,7 +60,8 @@ class Bench:
         self.measured["unpack"].append(seconds)
         for _ in range(3):
             self.measured["unchanged"].append(self.repeat(None)[0])
-        for change in self.workload.changes:
+        limit = self.options.change_rounds
+        for change in self.workload.changes if limit is None or number < limit else ():
             found = self.measured["changes"][change.name]
             if change.name not in self.plain_of:
                 found["plain"], self.plain_of[change.name] = self.plain(change)
@@ -144,6 +145,7 @@ def main() -> None:
     """Measure and print; exit code 1 if a repeat was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--change-rounds", type=int, help="rounds with changes (all)")
     parser.add_argument("--only", choices=NAMES, action="append", help="this workload alone")
     parser.add_argument("--small", action="store_true", help="small data: whether it works at all")
     parser.add_argument("--kind", choices=("sif", "oci"), default="sif", help="of images")
@@ -151,6 +153,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where the (large) temporary files go")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times as well")
     options = parser.parse_args()
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nbrw-repeat-", dir=options.work) as directory:
         benches = [Bench(name, Path(directory), options) for name in options.only or NAMES]
         for number in range(options.rounds):

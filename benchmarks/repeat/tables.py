@@ -41,6 +41,8 @@ def changes_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
     gains = []
     for name, found in measured.items():
         for what, change in found["changes"].items():
+            if not change["repeat"]:
+                continue
             repeated = statistics.median(change["repeat"])
             gain = change["plain"] / repeated
             gains += [gain] if change["paper"] else []
