@@ -127,7 +127,9 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
 
 
 def _temporary(stack: contextlib.ExitStack, prefix: str) -> Path:
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+    # The view may have mounted the directory in its place: then it cannot be removed, only emptied.
+    made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    return Path(stack.enter_context(made))
 
 
 def _kept(

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_from_4_restores_objects_files_and_functions(image, work):
 def test_a_directory_that_a_restored_cell_made_is_there(image, work):
     """With nothing in it yet: a cell that runs writes there."""
     report = repeat(image, work, "--from", "6")
-    assert (work / "plots/sum.txt").read_text() == "145.0"
+    assert (work / "plots/sum.txt").read_text() == "135.0"
     assert report["cells"][0]["action"] == "restored"
 
 
@@ -320,6 +321,16 @@ def test_absolute_paths_of_the_author_work_elsewhere(tmp_path, work):
     assert report["equal"], report
     assert (work / "made.txt").read_text() == "input"
     assert not place.exists()
+
+
+def test_a_notebook_right_below_the_directory_of_temporary_files_is_repeated(tmp_path, work):
+    """What lies there beside it, also of the repeat itself, is mounted anew in its view."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        write_notebook(Path(place) / "small.ipynb", "a = 1", "print(a)")
+        done = run("nbrw-build", "small.ipynb", "-o", tmp_path / "image", cwd=place)
+        assert done.returncode == 0, done.stderr
+    report = repeat(tmp_path / "image", work, "--from", "2")
+    assert (report["view"], report["equal"]) == ("namespace", True)
 
 
 def test_a_corrupt_image_is_refused_before_it_is_unpacked(image, work):
