@@ -96,6 +96,10 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
     return layers
 
 
+#: What tells that a distribution is there, and which one.
+_SAYS_INSTALLED = (".dist-info/METADATA", ".egg-info/PKG-INFO")
+
+
 def _wanted(package: Package, resolved: Resolved, options: ContentOptions) -> Sequence[str]:
     if package.editable:
         return [*package.files, *_sources(resolved, package)]
@@ -103,7 +107,11 @@ def _wanted(package: Package, resolved: Resolved, options: ContentOptions) -> Se
         return package.files
     # Of a module that was used either the source or what was compiled from it was opened.
     used = {source_of(path) for path in resolved.touched}
-    return [path for path in package.files if path in used or source_of(path) in used]
+    found = [path for path in package.files if path in used or source_of(path) in used]
+    if found:
+        # Who asks whether it is installed (`importlib.metadata.distribution`) opens no file of it.
+        found += [path for path in package.files if path.endswith(_SAYS_INSTALLED)]
+    return list(dict.fromkeys(found))
 
 
 def _kernel(resolved: Resolved) -> list[Package]:

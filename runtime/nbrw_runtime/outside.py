@@ -17,6 +17,8 @@ from nbrw_runtime.names import names_of, parsed
 from nbrw_runtime.outside_rules import (
     CHANCE,
     NETWORK,
+    NUMPY,
+    draws,
     generators,
     kind_of_call,
     kinds_of_magics,
@@ -37,6 +39,7 @@ def from_outside(recipe: Recipe) -> dict[int, tuple[str, ...]]:
     """
     then = Versions(recipe.dependencies.data)
     code = CalledCode()
+    settled: set[str] = set()  # generators that were seeded, or drawn from: the rest follows
     found: dict[int, tuple[str, ...]] = {}
     for cell in recipe.cells:
         code.add(cell.source)
@@ -52,8 +55,12 @@ def from_outside(recipe: Recipe) -> dict[int, tuple[str, ...]]:
         if checkpoint is not None:
             changes = changes_of(checkpoint, str(cell.number))
             for generator in generators():
-                seeded = any(seeds(path, generator) for path, _ in calls)
-                if generator in changes.names and generator not in then.names and not seeded:
+                if any(seeds(path, generator) for path, _ in calls):
+                    settled.add(generator)
+                elif generator in changes.names and generator not in settled:
+                    if generator == NUMPY and generator not in then.names and not draws(calls):
+                        continue  # it was loaded
+                    settled.add(generator)
                     module = generator.removeprefix("<nbrw:").removesuffix(">")
                     brought.setdefault(CHANCE, []).append(f"{module}, which nothing seeded")
             then.apply(cell.number, changes, str(cell.number), cell.number)

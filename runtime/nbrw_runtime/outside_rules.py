@@ -6,6 +6,7 @@ A *path* is a dotted name from an imported module on, as in :mod:`nbrw_runtime.e
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 CLOCK = "the clock"
 CHANCE = "chance"
@@ -53,9 +54,11 @@ _DASK_RANDOM = re.compile(
     r"dask\.array\.random\.(?!default_rng|RandomState|Generator|seed)[a-z]\w*\Z"
 )
 _DASK_SEED = "dask.array.random.seed"
+#: The name of numpy's global generator in checkpoints: it is there as soon as numpy is.
+NUMPY = "<nbrw:numpy.random>"
 _SEEDS = {
     "<nbrw:random>": re.compile(r"random\.(seed|setstate)\Z"),
-    "<nbrw:numpy.random>": re.compile(r"numpy\.random\.(seed|set_state)\Z"),
+    NUMPY: re.compile(r"numpy\.random\.(seed|set_state)\Z"),
 }
 # (Of `f().g()` the call of `f` is looked at by itself.)
 _TABLE = [(kind, False, re.compile(rf"(?:{text})\Z")) for kind, text in _ALWAYS.items()]
@@ -95,6 +98,11 @@ def seeds(path: str, generator: str) -> bool:
     """Whether a call gives a global generator (by its name in a checkpoint) a known state."""
     pattern = _SEEDS.get(generator)
     return bool(pattern and pattern.match(path))
+
+
+def draws(calls: Iterable[tuple[str, bool]]) -> bool:
+    """Whether one of these calls is of numpy's global generator."""
+    return any(path.startswith("numpy.random.") for path, _ in calls)
 
 
 def seeds_dask(path: str) -> bool:

@@ -433,7 +433,7 @@ def test_an_input_that_the_notebook_changes_is_a_copy_in_a_repeat(tmp_path, work
 
 
 def test_a_minimal_image_is_smaller_and_repeats_too(image, tmp_path, work):
-    """With --minimal only the files that were used are packed."""
+    """With --minimal only the files that were used are packed, and what names their packages."""
     place = tmp_path / "author"
     place.mkdir()
     (place / "in.txt").write_text("input\n")

@@ -108,6 +108,9 @@ def test_a_generator_that_nobody_seeded_is_chance():
     found = from_outside(recipe(IMPORTS, *draws, changed=changed))
     assert found == {2: ("chance (random, which nothing seeded)",)}
     assert from_outside(recipe(IMPORTS, "random.seed(1)", *draws, changed=changed)) == {}
+    changed = {1: ["<nbrw:numpy.random>"], 3: ["<nbrw:numpy.random>"]}
+    found = from_outside(recipe(IMPORTS, "m = fit()", "m = fit()", changed=changed))
+    assert found == {3: ("chance (numpy.random, which nothing seeded)",)}  # 1 loads it
     changed = {2: ["<nbrw:numpy.random>"]}
     found = from_outside(recipe(IMPORTS, "x = np.random.rand()", changed=changed))
     assert found == {2: ("chance (numpy.random, which nothing seeded)",)}
