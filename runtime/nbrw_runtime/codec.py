@@ -130,6 +130,17 @@ class Dump:
 _identities: dict[Digest, Digest] = {}
 
 
+def _taker(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _IN_BAND:
+            return True
+        buffers.append(raw)
+        return False
+
+    return take
+
+
 class StatePickler(cloudpickle.Pickler):
     """The pickler; one instance for one dump."""
 
@@ -138,10 +149,13 @@ class StatePickler(cloudpickle.Pickler):
     def __init__(
         self, stream: io.BytesIO, context: SaveContext, keep_views: frozenset[int] = frozenset()
     ) -> None:
-        super().__init__(stream, protocol=5, buffer_callback=self._take)
+        buffers: list[memoryview] = []
+        # A method of this object would make a cycle of it. When the garbage collector finds a
+        # memory view in a cycle, Python (3.11) may clear it twice, and crash.
+        super().__init__(stream, protocol=5, buffer_callback=_taker(buffers))
         self.context = context
         self.keep_views = keep_views
-        self.buffers: list[memoryview] = []
+        self.buffers = buffers
         self.roots: dict[int, tuple[Any, set[int]]] = {}
         self.memory: set[int] = set()
         self.refers: set[str] = set()
@@ -154,13 +168,6 @@ class StatePickler(cloudpickle.Pickler):
         self.only_leaves = True  # beside Python's own containers
         self.leaves: dict[int, Any] = {}  # of these, those that are mutable
         self._handlers: dict[type, codec_kinds.Handler | None] = {}
-
-    def _take(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _IN_BAND:
-            return True
-        self.buffers.append(raw)
-        return False
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)

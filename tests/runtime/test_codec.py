@@ -1,6 +1,7 @@
 """Objects of a notebook to bytes and back."""
 
 import functools
+import gc
 import io
 import sqlite3
 import threading
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbrw_runtime.codec import Dump, LoadContext, Omit, SaveContext, dump, load
-from nbrw_runtime.store import MemoryStore
+from nbrw_runtime.codec import Dump, LoadContext, Omit, SaveContext, StatePickler, dump, load
+from nbrw_runtime.store import DirectoryStore, MemoryStore
 
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(
@@ -241,3 +242,17 @@ def test_what_a_function_refers_to_is_noted():
     namespace = ran("K = 1\ndef f():\n    def g():\n        return K\n    return g()")
     found = dump({"f": namespace["f"]}, SaveContext(namespace, MemoryStore()))
     assert "K" in found.refers
+
+
+def test_a_dump_leaves_nothing_to_the_garbage_collector(tmp_path):
+    """It may crash on memory views in cycles."""
+    context = SaveContext({}, DirectoryStore(tmp_path), tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        found = dump({"a": np.zeros(10_000), "f": lambda: 0, "s": {1, "b"}}, context)
+        assert found.mutables() and found.identity() and found.buffers
+        del found
+        assert [obj for obj in gc.get_objects() if isinstance(obj, StatePickler)] == []
+    finally:
+        gc.enable()
