@@ -324,3 +324,69 @@ case(
     versions={"pandas": "1"},
     versions_after={"pandas": "2"},
 )
+
+READS = {"tools_of_mine.py": "K = 1\ndef f(x):\n    return x + K\n"}
+case(
+    "global of a local module, set by a cell and read in its function",
+    G,
+    G + "\ntools_of_mine.K = 5",
+    "different",
+    "the function reads it",
+    files=READS,
+)
+case(
+    "global that cannot be told, in a local module",
+    G,
+    "",
+    "same",
+    "workers import the module: its lock is no argument",
+    files={"tools_of_mine.py": "import threading\nL = threading.Lock()\ndef f(x):\n    return L\n"},
+)
+case(
+    "list beside what cannot be told in a local module",
+    G,
+    G.replace("tools", "tools", 1) + "\ntools_of_mine.B.append(1)",
+    "different",
+    "what was given up must not be referred to",
+    files={
+        "tools_of_mine.py": "import threading\nB = []\nA = [B, threading.Lock()]\n"
+        "def f(x):\n    return A, B\n"
+    },
+)
+case(
+    "signature that a function claims",
+    "import inspect\ndef task(x, k=1):\n    return k\ntask.__signature__ = inspect.Signature()",
+    "import inspect\ndef task(x, k=2):\n    return k\ntask.__signature__ = inspect.Signature()",
+    "different",
+    "the default is used all the same",
+)
+case(
+    "generic class",
+    "from typing import TypeVar, Generic\nT = TypeVar('T')\nclass B(Generic[T]):\n    k = 1\ntask = lambda x: B",
+    "from typing import TypeVar, Generic\nT = TypeVar('T')\nclass B(Generic[T]):\n    k = 2\ntask = lambda x: B",
+    "different",
+    "class attribute",
+)
+case(
+    "method of a generator of its own",
+    "import random\nR = random.Random(1)\ntask = R.randint",
+    "import random\nR = random.Random(2)\ntask = R.randint",
+    "different",
+    "its state",
+)
+case(
+    "abstract class",
+    "import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): ...\nclass B(A):\n"
+    "    def f(self): return 1\ntask = B()",
+    "import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): ...\nclass B(A):\n"
+    "    def f(self): return 2\ntask = B()",
+    "different",
+    "method",
+)
+case(
+    "docstring with an inner function",
+    "def task(x):\n    'a'\n    def g():\n        'b'\n        return x\n    return g",
+    "def task(x):\n    'a2'\n    def g():\n        'b2'\n        return x\n    return g",
+    "same",
+    "nothing reads them",
+)

@@ -251,3 +251,29 @@ refused(
     "task = {'t': Odd('t', len, [1])}",
     "it is a task of a kind that is unknown here (`Odd`)",
 )
+
+case(
+    "environment variable",
+    "import os\ndef task(n):\n    return os.environ.get('HOME')",
+    "",
+    "same",
+    "told",
+    outside="environment",
+)
+refused(
+    "text that names a global, passed on with the function",
+    "from dask._task_spec import Task\nT = 1\ndef f(df, text):\n    return df.query(text)\n"
+    "def call(g, *args):\n    return g(*args)\n"
+    "task = {'t': Task('t', call, f, 1, ['a > @T'])}",
+    "it is code that may look up `T`",
+)
+refused(
+    "reference inside a literal",
+    "from dask._task_spec import Task, TaskRef\ntask = {'t': Task('t', len, ([TaskRef('a')],))}",
+    "its argument `obj` holds an unresolved reference",
+)
+refused(
+    "caller's frame",
+    "import sys\ndef task(x):\n    return sys._getframe(1)",
+    "its function `task` uses code that looks",
+)

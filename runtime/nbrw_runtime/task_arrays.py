@@ -25,6 +25,9 @@ def handler(kind: type) -> Callable[[Any, Any], None] | None:
             return _add_ufunc
         if issubclass(kind, numpy.dtype):
             return _add_dtype
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and issubclass(kind, pyarrow.Array):
+        return _add_arrow
     return None
 
 
@@ -32,7 +35,7 @@ def _add_array(walker: Any, array: Any) -> None:
     if walker.again(array):
         return
     dtype = array.dtype
-    walker.text("array")
+    walker.text("array", type(array).__name__)
     walker.walk(dtype)
     walker.walk(array.shape)
     if dtype.hasobject or dtype.kind == "T" or dtype.char not in "?bhilqpBHILQPefdgFDGSUVmM":

@@ -28,7 +28,7 @@ def add_class(walker: Any, cls: type) -> None:
     name = importable_name(cls)
     own = walker.modules.is_own(cls.__module__)
     if name and not own:
-        add_installed(walker, cls, name)
+        add_installed(walker, cls, cls.__module__, name)
     elif not walker.again(cls):
         with walker.within(cls):
             walker.text("class", cls.__name__)

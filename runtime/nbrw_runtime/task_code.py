@@ -9,7 +9,6 @@ end. The functions here take it as their first parameter (`task_values.Walker`).
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import types
 from typing import Any
@@ -23,7 +22,8 @@ from nbrw_runtime.task_refused import Refused
 MISSING = object()
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 # Built-in functions whose caller may use any name there is.
-_ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__"})
+_ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__", "get_ipython"})
+_FRAMES = frozenset({"_getframe", "currentframe", "_current_frames", "get_ipython"})
 _facts: dict[int, tuple[types.CodeType, CodeFacts]] = {}
 
 
@@ -39,7 +39,7 @@ def add_function(walker: Any, function: types.FunctionType) -> None:
     """A function of Python's: by name if it is installed, else by what it does."""
     name = importable_name(function)
     if name and not walker.modules.is_own(function.__module__):
-        add_installed(walker, function, name)
+        add_installed(walker, function, function.__module__, name)
     elif not walker.again(function):
         with walker.within(function):
             if name:
@@ -48,13 +48,12 @@ def add_function(walker: Any, function: types.FunctionType) -> None:
             _add_described(walker, function)
 
 
-def add_installed(walker: Any, value: Any, name: str, bare: bool = False) -> None:
+def add_installed(walker: Any, value: Any, module: str, name: str) -> None:
     """A function or class that is found by its name in an installed module."""
-    module = value.__module__ or "builtins"
     walker.text("installed", name, walker.modules.version(module))
     walker.note("library", module.partition(".")[0], walker.modules.version)
     path = path_of(value)
-    kind = kind_of_path(path, bare)
+    kind = kind_of_path(path, False)
     if kind:
         walker.outside[f"{kind} ({path})"] = None
     if module.startswith("distributed.shuffle"):
@@ -75,11 +74,9 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
         and space is not walker.namespace
         and not walker.modules.is_own(space["__name__"])
     )
-    arguments = inspect.signature(function, follow_wrapped=False).parameters
-    with_default = [p for p in arguments.values() if p.default is not p.empty]
-    for parameter in with_default:
-        walker.text("default", parameter.name)
-        walker.named("default", parameter.name, parameter.default)
+    for name, value in _defaults(function):
+        walker.text("default", name)
+        walker.named("default", name, value)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         walker.text("cell", name)
         try:
@@ -110,6 +107,14 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
             raise Refused(f"code that may load any module (`{imported}`)")
 
 
+def _defaults(function: types.FunctionType) -> list[tuple[str, Any]]:
+    # Not by `inspect.signature`, which believes what a function says of itself.
+    code, values = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    positional = zip(names[len(names) - len(values) :], values, strict=False)
+    return [*positional, *(function.__kwdefaults__ or {}).items()]
+
+
 def _add_attributes(walker: Any, function: types.FunctionType) -> None:
     walker.text("attributes")
     walker.walk({k: v for k, v in vars(function).items() if k != "__wrapped__"})
@@ -126,6 +131,8 @@ def _add_attributes(walker: Any, function: types.FunctionType) -> None:
 def _add_globals(walker: Any, facts: CodeFacts, space: dict[str, Any], own: bool) -> None:
     lookup = namespaces(space, MISSING)
     names = dict(facts.reads)
+    if not _FRAMES.isdisjoint(facts.attributes | names.keys()):
+        raise Refused("code that looks at its caller")
     if not FRAME_READERS.isdisjoint(facts.attributes | names.keys()):
         walker.reads_frame.update({name: None for name in space if not name.startswith("__")})
         for text in facts.strings:
@@ -142,22 +149,29 @@ def _add_globals(walker: Any, facts: CodeFacts, space: dict[str, Any], own: bool
             walker.text("built-in", getattr(value, "__name__", name))
         elif isinstance(value, types.ModuleType):
             walker.named("global", name, value)
-            _add_patched(walker, value, facts.attributes)
+            _add_patched(walker, value, facts.attributes, set())
         elif own:
             walker.guarded(value)  # a module's lock is no reason: workers import the module
         else:
             walker.named("global", name, value)
 
 
-def _add_patched(walker: Any, module: types.ModuleType, attributes: set[str]) -> None:
-    """Attributes of a module that a cell may have set."""
+def _add_patched(
+    walker: Any, module: types.ModuleType, attributes: set[str], seen: set[int]
+) -> None:
+    """Attributes of a module that a cell may have set, as far as code may look at them."""
+    if id(module) in seen:
+        return
+    seen.add(id(module))
     inside = vars(module)
+    own = walker.modules.is_own(module.__name__)
     for name in sorted(attributes & inside.keys()):
         value = inside[name]
-        own = isinstance(value, (types.FunctionType, type)) and value.__module__ == "__main__"
-        if type(value) in _ATOMS or own:
+        if isinstance(value, types.ModuleType):
+            _add_patched(walker, value, attributes, seen)
+        elif own or type(value) in _ATOMS or getattr(value, "__module__", "") == "__main__":
             walker.text("attribute", name)
-            walker.walk(value)
+            walker.guarded(value)
 
 
 def add_module(walker: Any, module: types.ModuleType) -> None:
@@ -186,7 +200,7 @@ def add_builtin(walker: Any, function: Any) -> None:
         name = importable_name(function)
         if not name:
             raise Refused(f"the function `{function.__name__}`, which no import finds")
-        add_installed(walker, function, name)
+        add_installed(walker, function, name.partition(":")[0], name)
         return
     path = path_of(function)
     if path and path.startswith(("random.", "numpy.random.")):  # where it stands is the process's
@@ -207,7 +221,7 @@ def add_cache(walker: Any, value: Any) -> None:
     """What ``lru_cache`` makes; what is in the cache is of no account."""
     name = importable_name(value)
     if name and not walker.modules.is_own(value.__module__):
-        add_installed(walker, value, name)
+        add_installed(walker, value, value.__module__, name)
         return
     walker.text("lru_cache")
     walker.walk(value.cache_parameters())
@@ -224,19 +238,22 @@ def add_partial(walker: Any, value: Any) -> None:
     walker.walk(vars(value))
 
 
+def found_in(module: Any, name: str, value: Any) -> bool:
+    """Whether a loaded module has this very object under this name."""
+    found: Any = sys.modules.get(module) if isinstance(module, str) else None
+    for part in name.split("."):
+        found = getattr(found, part, MISSING)
+    return found is value
+
+
 def importable_name(value: Any) -> str:
     """``module:qualified.name`` if an import of the module finds this very object there."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module is None and isinstance(getattr(value, "__self__", None), types.ModuleType):
         module = value.__self__.__name__
-    found: Any = sys.modules.get(module) if isinstance(module, str) else None
-    if found is None or module == "__main__" or not isinstance(name, str):
+    if module == "__main__" or not isinstance(name, str):
         return ""
-    for part in name.split("."):
-        found = getattr(found, part, MISSING)
-        if found is MISSING:
-            return ""
-    return f"{module}:{name}" if found is value else ""
+    return f"{module}:{name}" if found_in(module, name, value) else ""
 
 
 HANDLERS: dict[type, Any] = {

@@ -22,7 +22,7 @@ Key = Hashable
 _TOKENS = tuple(hashlib.sha256(f"input {number}".encode()).digest() for number in range(64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """``digest``: own code and literals, and the fingerprints of the inputs in order; ``local``:
     with ordinals in their place, for a look-up by the contents of the inputs.
@@ -32,7 +32,6 @@ class Fingerprint:
     inputs, ``chance (numpy.random.rand)``: two runs may differ, and so may all that uses them.
     """
 
-    __slots__ = ("digest", "inputs", "local", "outside", "texts")
     digest: Digest
     local: Digest
     inputs: tuple[Key, ...]
@@ -40,22 +39,24 @@ class Fingerprint:
     outside: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A task without fingerprint. ``reason``: "its argument `x` is a generator"."""
 
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Literal:
-    """What the literals of a task come to. ``words``: global names that its code may look up."""
+    """What a literal of a task comes to. ``strings``: all texts in it; ``texts``: those that may
+    name a file; ``words``: names of globals that code in it looks up by texts.
+    """
 
-    __slots__ = ("digest", "outside", "texts", "words")
     digest: bytes
     texts: tuple[str, ...]
     outside: tuple[str, ...]
     words: frozenset[str]
+    strings: tuple[str, ...]
 
 
 class Fingerprinter:
@@ -68,7 +69,6 @@ class Fingerprinter:
     def __init__(self, namespace: Mapping[str, Any], directory: str) -> None:
         self._namespace = namespace
         self._modules = Modules(directory)
-        self._known: dict[int, tuple[Any, Literal]] = {}
 
     def fingerprints(
         self,
@@ -81,8 +81,8 @@ class Fingerprinter:
         ``known``: those of futures, which are inputs and not in the graph. ``occurrences`` sets
         tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
         """
-        self._known.clear()
         self._modules.begin()
+        call = _Call(self._modules, self._namespace)
         occurrences = occurrences or {}
         types = task_types()
         found: dict[Key, Fingerprint | Refusal] = {}
@@ -96,7 +96,7 @@ class Fingerprinter:
                     continue
                 program = programs.get(key)
                 if program is None:
-                    program = programs[key] = self._program(graph[key], types)
+                    program = programs[key] = call.program(graph[key], types)
                     if isinstance(program, Program):
                         below = [k for k in program.inputs if k in graph and k not in found]
                         if any(k in programs for k in below):
@@ -107,7 +107,6 @@ class Fingerprinter:
                 todo.pop()
                 del programs[key]
                 found[key] = _finished(program, found, known, occurrences.get(key))
-        self._known.clear()
         return found
 
     def ingredients(self, node: Any) -> dict[str, str]:
@@ -116,6 +115,15 @@ class Fingerprinter:
 
         self._modules.begin()
         return ingredients_of(node, self._modules, self._namespace)
+
+
+class _Call:
+    """One call for fingerprints: within it an object is looked at once."""
+
+    def __init__(self, modules: Modules, namespace: Mapping[str, Any]) -> None:
+        self._modules = modules
+        self._namespace = namespace
+        self._known: dict[int, tuple[Any, Literal]] = {}
 
     def literal(self, obj: Any, bare: bool = False) -> Literal:
         """The digest of an object of a task that is not a reference. Raises Refused."""
@@ -146,9 +154,11 @@ class Fingerprinter:
             walker.file_texts(),
             tuple(walker.outside),
             frozenset(walker.reads_frame),
+            tuple(walker.texts),
         )
 
-    def _program(self, node: Any, types: Any) -> Program | Refusal:
+    def program(self, node: Any, types: Any) -> Program | Refusal:
+        """The program of a node, or why there is none."""
         try:
             return compile_task(node, self.literal, types)
         except Refused as error:

@@ -12,7 +12,7 @@ import types
 from importlib import metadata
 from importlib.machinery import PathFinder
 
-from nbrw_runtime.digest import digest_bytes, digest_json
+from nbrw_runtime.digest import digest_bytes, digest_file, digest_json
 from nbrw_runtime.local_modules import is_local
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -30,10 +30,20 @@ class Modules:
         self._first: dict[str, tuple[object, _Signature, str]] = {}
         self._files: dict[str, tuple[_Signature, str, list[str]]] = {}
         self._now: dict[str, str] = {}
+        self._own: dict[str, bool] = {}
+        self._judged: set[str] = set()
+        self.begin()
 
     def begin(self) -> None:
         """Files are looked at again from here on: once until the next call."""
         self._now.clear()
+        self._own.clear()
+        if len(self._judged) != len(sys.modules):
+            # What a loaded module was loaded from is best known soon afterwards.
+            for name in sys.modules.keys() - self._judged:
+                if is_local(name):
+                    self._file(name)
+            self._judged = set(sys.modules)
 
     def identity(self, name: str) -> str:
         """A text that is another one when anything of the module may do something else."""
@@ -43,6 +53,12 @@ class Modules:
 
     def is_own(self, name: str) -> bool:
         """Whether it is neither Python's nor installed, be it loaded or only found."""
+        known = self._own.get(name)
+        if known is None:
+            known = self._own[name] = self._is_own(name)
+        return known
+
+    def _is_own(self, name: str) -> bool:
         if name in _CLOSED or name.partition(".")[0] in _STANDARD:
             # A local file may hide a module of Python's own.
             return name not in _CLOSED and is_local(name)
@@ -167,8 +183,24 @@ def _version_of(top: str) -> str:
     names = _distributions().get(top, [])
     if names:
         return " ".join(f"{name}-{metadata.version(name)}" for name in names)
-    module = sys.modules.get(top)
-    return f"unknown-{getattr(module, '__version__', '')}"
+    return f"unknown-{_content_of_package(sys.modules.get(top))}"
+
+
+def _content_of_package(module: types.ModuleType | None) -> str:
+    """A digest of the files of a module that no distribution owns up to."""
+    path = getattr(module, "__file__", None)
+    if not path:
+        return ""
+    folder = os.path.dirname(path)
+    paths = [path]
+    if hasattr(module, "__path__"):
+        walked = [(place, names) for place, _, names in os.walk(folder)]
+        paths = [os.path.join(place, name) for place, names in walked for name in names]
+    endings = (".py", ".so", ".pyd")
+    found = sorted(
+        [os.path.relpath(p, folder), digest_file(p)[0].hex] for p in paths if p.endswith(endings)
+    )
+    return digest_json(found).hex
 
 
 def module_name(module: types.ModuleType) -> str:

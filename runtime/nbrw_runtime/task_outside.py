@@ -12,6 +12,7 @@ from typing import Any
 
 from nbrw_runtime.outside_rules import CHANCE, generators, kind_of_call, seeds
 
+ENVIRONMENT = "the environment"
 # Functions that draw from the generator of a whole module.
 _GLOBAL_GENERATORS = re.compile(
     r"(?:random\.(?!Random\b|SystemRandom|seed|setstate|getstate)[a-z]\w*"
@@ -31,6 +32,8 @@ def drawn(
     found = []
     for path, bare in paths:
         kind = kind_of_path(path, bare)
+        if path.startswith(("os.environ", "os.getenv")):
+            kind = ENVIRONMENT
         generator = f"<nbrw:{path.rpartition('.')[0]}>"
         if kind and not (generator in seeded and _GLOBAL_GENERATORS.match(path)):
             found.append(f"{kind} ({path})")

@@ -83,7 +83,7 @@ class _Compiler:
         self.inputs: dict[Hashable, int] = {}
         self.texts: dict[str, None] = {}
         self.outside: dict[str, None] = {}
-        self._words: frozenset[str] = frozenset()
+        self._words: set[str] = set()
         self._strings: list[str] = []
 
     def input(self, key: Hashable) -> int:
@@ -136,8 +136,9 @@ class _Compiler:
             held = f" {error.through}, which is" if error.through else ""
             error.through = f"its function `{name}` uses{held}"
             raise
-        before, self._words, self._strings = (self._words, self._strings), found.words, []
+        before, self._words, self._strings = (self._words, self._strings), set(), []
         self._add(found, out)
+        self._strings.clear()  # its own constants are known to have been looked at
         for number, value in enumerate(node.args):
             self._argument(value, out, slots, resolve, node, number)
         for name, value in node.kwargs.items():
@@ -183,12 +184,14 @@ class _Compiler:
         if type(value) in _ATOMS and type(value) is not str:
             out += b"atom" + marshal.dumps(value, 2)
             return
-        if type(value) is str:
-            self._strings.append(value)
         self._add(self.literal(value), out)
 
     def _add(self, found: Any, out: bytearray) -> None:
         out += b"value" + found.digest
+        if found.words:
+            self._words.update(found.words)
+        if found.strings:
+            self._strings += found.strings
         if found.texts:
             self.texts.update(dict.fromkeys(found.texts))
         if found.outside:

@@ -13,6 +13,7 @@ import hashlib
 import marshal
 import re
 import types
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from nbrw_runtime.task_modules import Modules
 from nbrw_runtime.task_refused import Refused, refused_kind
 
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
+_TYPE_VARIABLES = (typing.TypeVar, typing.ParamSpec)
 _FILE = re.compile(r"[^\n\0]*(?:/|\.\w{1,9}\Z)[^\n\0]*\Z")
 
 
@@ -107,11 +109,12 @@ class Walker:
 
     def guarded(self, value: Any) -> None:
         """Write a value, or only its type if it cannot be."""
-        size = len(self.out)
+        size, numbers = len(self.out), dict(self._numbers)
         try:
             self.walk(value)
         except Refused:
             del self.out[size:]
+            self._numbers = numbers  # what was not written must not be referred to
             self.text("some", f"{type(value).__module__}.{type(value).__qualname__}")
 
     def part(self, value: Any) -> bytes:
@@ -179,6 +182,7 @@ class Walker:
             self.walk(kind)
             self.walk((obj.py_func, getattr(obj, "targetoptions", None)))
             return
+        reduced: Any
         reduce = copyreg.dispatch_table.get(kind)
         try:
             reduced = reduce(obj) if reduce is not None else obj.__reduce_ex__(4)
@@ -204,10 +208,17 @@ class Walker:
 
     def _by_name(self, obj: Any, name: str) -> None:
         module = getattr(obj, "__module__", None) or type(obj).__module__
-        if module == "__main__" or not isinstance(module, str):
+        if isinstance(obj, _TYPE_VARIABLES):
+            self.text("type variable", type(obj).__name__, name)
+            self.walk((getattr(obj, "__bound__", None), getattr(obj, "__constraints__", ())))
+            return
+        if module == "__main__" or not task_code.found_in(module, name, obj):
             raise Refused(f"of type `{type(obj).__name__}`, known by a name of the notebook", obj)
         self.walk(type(obj))
-        self.text("name", name, self.modules.identity(module))
+        if self.modules.is_own(module):
+            self.text("name", name, self.modules.content(module))
+        else:
+            task_code.add_installed(self, obj, module, f"{module}:{name}")
 
     def items(self, values: Any) -> None:
         """Write the number and content of a sequence's items."""
