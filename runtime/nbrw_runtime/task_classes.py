@@ -17,6 +17,7 @@ _OF_A_CLASS = frozenset(
         "__qualname__", "__static_attributes__", "__weakref__", "_abc_impl",
     }
 )  # fmt: skip
+_ON_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, by a class statement among others
 _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
@@ -29,6 +30,8 @@ def add_class(walker: Any, cls: type) -> None:
     own = walker.modules.is_own(cls.__module__)
     if name and not own:
         add_installed(walker, cls, cls.__module__, name)
+    elif not cls.__flags__ & _ON_HEAP:  # compiled into a library that does not give it out
+        walker.text("static class", cls.__qualname__, walker.modules.identity(cls.__module__))
     elif not walker.again(cls):
         with walker.within(cls):
             walker.text("class", cls.__name__)

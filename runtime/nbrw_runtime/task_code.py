@@ -182,8 +182,10 @@ def add_module(walker: Any, module: types.ModuleType) -> None:
     if name.partition(".")[0] in ("importlib", "runpy", "builtins"):
         raise Refused(f"code that may load any module (`{name}`)")
     walker.text("module", walker.modules.identity(name))
-    kind = "module" if walker.modules.is_own(name) else "library"
-    walker.note(kind, name if kind == "module" else name.partition(".")[0], walker.modules.identity)
+    if walker.modules.is_own(name):
+        walker.note("module", name, walker.modules.content)
+    else:
+        walker.note("library", name.partition(".")[0], walker.modules.version)
 
 
 def add_method(walker: Any, method: types.MethodType) -> None:
@@ -243,7 +245,7 @@ def found_in(module: Any, name: str, value: Any) -> bool:
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for part in name.split("."):
         found = getattr(found, part, MISSING)
-    return found is value
+    return found is value or getattr(found, "__func__", MISSING) is value
 
 
 def importable_name(value: Any) -> str:

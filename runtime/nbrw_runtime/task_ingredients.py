@@ -6,6 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+from nbrw_runtime.task_code import importable_name
 from nbrw_runtime.task_modules import PYTHON, Modules
 from nbrw_runtime.task_program import argument_name, task_types
 from nbrw_runtime.task_refused import Refused
@@ -33,8 +34,9 @@ def _add(node: Any, modules: Modules, namespace: Any, found: dict[str, str], kin
         for part in _in_order(inner, node.args[1]):
             _add(part, modules, namespace, found, kinds)
         values = [value for value in node.args[3:] if not isinstance(value, kinds.reference)]
-        for value in values:
-            _put(found, "argument", described(getattr(value, "value", value), modules, namespace))
+        plain = [getattr(value, "value", value) for value in values]
+        for text in sorted(described(value, modules, namespace) for value in plain):
+            _put(found, "argument", text)  # sorted: Dask orders them by the hashes of keys
         return
     _record(node.func, modules, namespace, found)
     places: list[tuple[Any, Any]] = [*enumerate(node.args), *node.kwargs.items()]
@@ -68,6 +70,9 @@ def _in_order(inner: Mapping[Any, Any], last: Any) -> list[Any]:
 
 
 def _record(value: Any, modules: Modules, namespace: Any, found: dict[str, str]) -> None:
+    name = importable_name(value)
+    if name:
+        _put(found, f"function {value.__qualname__}", name)
     try:
         Walker(modules, namespace, record=found).walk(value)
     except Refused as error:

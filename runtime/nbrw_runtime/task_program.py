@@ -13,6 +13,7 @@ from nbrw_runtime.names import words_of
 from nbrw_runtime.task_refused import Refused
 
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _sha256 = hashlib.sha256
 
 
@@ -240,7 +241,8 @@ def argument_name(node: Any, place: int | str | None) -> str:
     if isinstance(place, str):
         return f"argument `{place}`"
     try:
-        names = list(inspect.signature(node.func).parameters)
-        return f"argument `{names[place]}`"
+        parameters = list(inspect.signature(node.func).parameters.values())
+        taken = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, _EITHER)]
+        return f"argument `{taken[place]}`"
     except (TypeError, ValueError, IndexError):
         return f"argument {place + 1}"

@@ -13,7 +13,6 @@ import hashlib
 import marshal
 import re
 import types
-import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +22,6 @@ from nbrw_runtime.task_modules import Modules
 from nbrw_runtime.task_refused import Refused, refused_kind
 
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
-_TYPE_VARIABLES = (typing.TypeVar, typing.ParamSpec)
 _FILE = re.compile(r"[^\n\0]*(?:/|\.\w{1,9}\Z)[^\n\0]*\Z")
 
 
@@ -131,7 +129,10 @@ class Walker:
     def note(self, kind: str, name: str, value: Callable[[str], str]) -> None:
         """Record an ingredient that is a module."""
         if self.record is not None:
-            self.record.setdefault(f"{kind} {name}", value(name))
+            words = value(name)
+            # Of one distribution the version is enough.
+            short = words.rpartition("-")[2] if kind == "library" and " " not in words else words
+            self.record.setdefault(f"{kind} {name}", short)
 
     def note_text(self, kind: str, name: str, value: str) -> None:
         """Record an ingredient."""
@@ -208,8 +209,9 @@ class Walker:
 
     def _by_name(self, obj: Any, name: str) -> None:
         module = getattr(obj, "__module__", None) or type(obj).__module__
-        if isinstance(obj, _TYPE_VARIABLES):
-            self.text("type variable", type(obj).__name__, name)
+        kind = type(obj)
+        if kind.__module__ == "typing" and kind.__name__ in ("TypeVar", "ParamSpec"):
+            self.text("type variable", kind.__name__, name)
             self.walk((getattr(obj, "__bound__", None), getattr(obj, "__constraints__", ())))
             return
         if module == "__main__" or not task_code.found_in(module, name, obj):
@@ -238,7 +240,7 @@ def _is_code(obj: Any) -> bool:
 
 def described(value: Any, modules: Modules, namespace: Any = None) -> str:
     """A value in a few words: its ``repr`` if it is small and plain, else its type and digest."""
-    text = repr(value) if _is_plain(value) else ""
+    text = repr(value) if _is_plain(value) else task_code.importable_name(value)
     if text and len(text) <= 60:
         return text
     walker = Walker(modules, namespace)
