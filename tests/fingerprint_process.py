@@ -1,11 +1,14 @@
 """Fingerprints the table of cases; a program, for another hash seed, directory and home.
 
+With ``--plain`` only those that need nothing installed, without their graphs: for other Pythons.
+
 Prints one JSON object: for each case ``[before, after]``; each is the list of its outputs'
 fingerprints (digest and what it draws from outside), or of reasons why there is none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -19,11 +22,7 @@ if __name__ == "__main__":
 
 from nbrw_runtime import task_modules
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter
-
-
-def identity(value):
-    """Takes a value as a task's argument."""
-    return value
+from nbrw_runtime.task_values import Walker
 
 
 def graph_of(task):
@@ -49,8 +48,8 @@ def graph_of(task):
     return {"t": Task("t", len, task)}, ["t"]
 
 
-def run(source, files=(), versions=(), name="__main__"):
-    """The namespace after a cell, and the fingerprints of its ``task``."""
+def run(source, files=(), versions=(), plain=False):
+    """The fingerprints of a cell's ``task``; ``plain``: the digest of the object itself."""
     versions = dict(versions)
     original = task_modules.metadata.version
     with tempfile.TemporaryDirectory() as directory:
@@ -67,6 +66,11 @@ def run(source, files=(), versions=(), name="__main__"):
         task_modules.metadata.version = lambda found: versions.get(found) or original(found)
         try:
             exec(compile(source, f"<cell in {directory}>", "exec"), space)
+            if plain:
+                walker = Walker(task_modules.Modules(directory), space)
+                walker.walk(space["task"])
+                digest = hashlib.sha256(walker.out).hexdigest()
+                return [{"digest": digest, "outside": list(walker.outside)}]
             graph, keys = graph_of(space["task"])
             found = Fingerprinter(space, directory).fingerprints(graph, {})
             return [told(found[key]) for key in keys]
@@ -89,16 +93,31 @@ def told(found):
     return {"reason": found.reason}
 
 
+def needs_more(case):
+    """Whether a case needs a library, or is about refusing a task."""
+    libraries = ("dask", "numpy", "pandas", "pyarrow", "distributed")
+    used = any(name in case.before for name in libraries)
+    return used or case.versions or case.want not in ("same", "different")
+
+
 def main():
     """Of all cases."""
     from fingerprint_cases import CASES
 
     sys.dont_write_bytecode = True
     results = {}
+    plain = "--plain" in sys.argv
     for case in CASES:
+        if plain and needs_more(case):
+            continue
         results[case.name] = [
-            run(case.before, case.files, case.versions),
-            run(case.after, case.files_after or case.files, case.versions_after or case.versions),
+            run(case.before, case.files, case.versions, plain),
+            run(
+                case.after,
+                case.files_after or case.files,
+                case.versions_after or case.versions,
+                plain,
+            ),
         ]
     print(json.dumps(results))
 

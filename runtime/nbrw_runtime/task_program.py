@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime.names import words_of
+from nbrw_runtime.task_modules import PYTHON
 from nbrw_runtime.task_refused import Refused
 
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+# Another Python may compute otherwise; another way to make fingerprints makes others.
+_SALT = f"nbrw task 1 python {PYTHON} ".encode()
 _sha256 = hashlib.sha256
 
 
@@ -110,7 +113,7 @@ class _Compiler:
         return self._entry(out, slots)
 
     def _entry(self, out: bytearray, slots: dict[int, int]) -> int:
-        self.entries.append((_sha256(out).digest(), tuple(slots)))
+        self.entries.append((_sha256(_SALT + out).digest(), tuple(slots)))
         return len(self.entries) - 1
 
     def _task(
