@@ -24,6 +24,7 @@ _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 # Built-in functions whose caller may use any name there is.
 _ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__", "get_ipython"})
 _FRAMES = frozenset({"_getframe", "currentframe", "_current_frames", "get_ipython"})
+_DISPATCHER = functools.singledispatch(id).__code__
 _facts: dict[int, tuple[types.CodeType, CodeFacts]] = {}
 
 
@@ -42,6 +43,10 @@ def add_function(walker: Any, function: types.FunctionType) -> None:
         add_installed(walker, function, function.__module__, name)
     elif not walker.again(function):
         with walker.within(function):
+            if function.__code__ is _DISPATCHER:  # it keeps a cache of what it has dispatched
+                walker.text("singledispatch", function.__name__)
+                walker.walk(dict(vars(function)["registry"]))
+                return
             if name:
                 walker.text("own", walker.modules.content(function.__module__))
                 walker.note("module", function.__module__, walker.modules.content)
