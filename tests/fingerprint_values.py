@@ -199,3 +199,11 @@ values(
     "same",
     "cycles end",
 )
+values(
+    "lock that Dask can ship",
+    "[SerializableLock()]",
+    "[SerializableLock()]",
+    "same",
+    "its token is drawn anew, and is no content",
+    imports="from dask.utils import SerializableLock",
+)

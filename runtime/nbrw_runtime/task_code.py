@@ -24,7 +24,7 @@ _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 # Built-in functions whose caller may use any name there is.
 _ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__", "get_ipython"})
 _FRAMES = frozenset({"_getframe", "currentframe", "_current_frames", "get_ipython"})
-_DISPATCHER = functools.singledispatch(id).__code__
+_DISPATCHER = getattr(functools.singledispatch(id), "__code__", None)
 _facts: dict[int, tuple[types.CodeType, CodeFacts]] = {}
 
 

@@ -12,7 +12,7 @@ import types
 from importlib import metadata
 from importlib.machinery import PathFinder
 
-from nbrw_runtime.digest import digest_bytes, digest_file, digest_json
+from nbrw_runtime.digest import digest_file, digest_json
 from nbrw_runtime.local_modules import is_local
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -27,8 +27,9 @@ class Modules:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._versions: dict[str, str] = {}
-        self._first: dict[str, tuple[object, _Signature, str]] = {}
-        self._files: dict[str, tuple[_Signature, str, list[str]]] = {}
+        self._first: dict[str, tuple[object, str]] = {}
+        self._files: dict[str, tuple[_Signature, str]] = {}
+        self._imports: dict[tuple[str, str], list[str]] = {}
         self._now: dict[str, str] = {}
         self._own: dict[str, bool] = {}
         self._judged: set[str] = set()
@@ -88,41 +89,50 @@ class Modules:
             module = todo.pop()
             if module in found or not self.is_own(module):
                 continue
-            digest, imports = self._file(module)
+            digest, path = self._file(module)
             found[module] = digest
-            todo += imports
+            todo += self._used_by(module, path, digest) if path else []
             if "." in module:
                 todo.append(module.rpartition(".")[0])
         return digest_json([name, *sorted(found.items())]).hex
 
-    def _file(self, name: str) -> tuple[str, list[str]]:
-        """The digest of a module's file, and what it may import."""
+    def _file(self, name: str) -> tuple[str, str]:
+        """The digest of a module's file, and the file's path; empty if there is none."""
         module = sys.modules.get(name)
         path = getattr(module, "__file__", None) if module else self._found_in_directory(name)
         if not path:
-            return "no file", []
+            return "no file", ""
         try:
             signature = _signature(path)
             known = self._files.get(path)
             if known is None or known[0] != signature:
-                with open(path, "rb") as stream:
-                    data = stream.read()
-                imports = _imports(data, name, path)
-                known = self._files[path] = (signature, digest_bytes(data).hex, imports)
+                known = self._files[path] = (signature, digest_file(path)[0].hex)
         except OSError:
-            return "unreadable", []
-        _, digest, imports = known
+            return "unreadable", ""
+        digest = known[1]
         if module is not None:
             spec = getattr(module, "__spec__", None)
             first = self._first.get(name)
             if first is None or first[0] is not spec:  # it is loaded, or loaded again, since
-                first = self._first[name] = (spec, signature, digest)
-            if first[2] != digest:
+                first = self._first[name] = (spec, digest)
+            if first[1] != digest:
                 # What runs is what was loaded, here; elsewhere it may be what is there now.
-                digest = f"{first[2]} was loaded, {digest} is there now"
-        return digest, [*imports, *self._mentioned(name, imports)]
+                digest = f"{first[1]} was loaded, {digest} is there now"
+        return digest, path
 
-    def _mentioned(self, name: str, imports: list[str]) -> list[str]:
+    def _used_by(self, name: str, path: str, digest: str) -> list[str]:
+        """The modules that a module may import."""
+        known = self._imports.get((name, digest))
+        if known is None:
+            try:
+                with open(path, "rb") as stream:
+                    known = _imports(stream.read(), name, path)
+            except OSError:
+                known = []
+            self._imports[name, digest] = known
+        return [*known, *self._mentioned(known)]
+
+    def _mentioned(self, imports: list[str]) -> list[str]:
         if "importlib" in imports:  # it may load any
             return [other for other in list(sys.modules) if is_local(other)]
         return []

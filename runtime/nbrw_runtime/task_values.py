@@ -22,6 +22,16 @@ from nbrw_runtime.task_modules import Modules
 from nbrw_runtime.task_refused import Refused, refused_kind
 
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
+# What draws a token for itself in each process, and the attributes that are its content.
+_WITHOUT_TOKEN: dict[tuple[str, str], tuple[str, ...]] = {
+    ("dask.utils", "SerializableLock"): (),
+    ("xarray.backends.file_manager", "CachingFileManager"): (
+        "_opener",
+        "_args",
+        "_mode",
+        "_kwargs",
+    ),
+}
 _FILE = re.compile(r"[^\n\0]*(?:/|\.\w{1,9}\Z)[^\n\0]*\Z")
 
 
@@ -182,6 +192,11 @@ class Walker:
         if kind.__module__.startswith("numba.") and hasattr(obj, "py_func"):
             self.walk(kind)
             self.walk((obj.py_func, getattr(obj, "targetoptions", None)))
+            return
+        parts_of = _WITHOUT_TOKEN.get((kind.__module__, kind.__name__))
+        if parts_of is not None:
+            self.walk(kind)
+            self.walk([getattr(obj, name) for name in parts_of])
             return
         reduced: Any
         reduce = copyreg.dispatch_table.get(kind)

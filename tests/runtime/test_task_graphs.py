@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+import dask
 import pytest
-from dask._task_spec import Alias, DataNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
 
 from nbrw_runtime.task_fingerprint import (
     Fingerprint,
@@ -206,3 +207,24 @@ def test_ingredients_of_a_fused_task_are_those_of_its_parts(cell):
     found = fingerprinter.ingredients(Task.fuse(*parts))
     assert list(found)[:3] == ["function score", "default k", "helper clean"]
     assert found["global LIMIT"] == "10.0"
+
+
+def test_a_data_set_that_is_opened_twice_is_the_same(tmp_path, monkeypatch):
+    """xarray and Dask draw tokens for files and locks; the file's name is told."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("scipy")
+    monkeypatch.chdir(tmp_path)
+    xarray.Dataset({"t": ("a", [1.0, 2.0])}).to_netcdf("x.nc", engine="scipy")
+
+    def opened(limit):
+        space = {"__name__": "__main__"}
+        exec(f"K = {limit}\ndef f(x): return x * K", space)
+        data = xarray.open_dataset("x.nc", engine="scipy", chunks={"a": 1}).t.data
+        (made,) = dask.optimize(data.map_blocks(space["f"], dtype=float))
+        graph = convert_legacy_graph(dict(made.__dask_graph__()))
+        found = Fingerprinter(space, str(tmp_path)).fingerprints(graph, {})
+        assert str(tmp_path / "x.nc") in {text for one in found.values() for text in one.texts}
+        return [found[key].digest for key in made.__dask_keys__()]
+
+    assert opened(2) == opened(2)
+    assert set(opened(2)).isdisjoint(opened(3))
