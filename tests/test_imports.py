@@ -16,7 +16,7 @@ PURE_RUNTIME = {
     "accesses", "cache_report", "checkpoint", "compare", "compare_content", "compare_html",
     "compare_npy", "compare_png", "compare_text", "compare_tree", "dependency", "describe",
     "errors", "image_software", "mount_table", "names", "outputs", "parameters", "paths", "plan",
-    "recipe", "records", "report", "result", "tolerance", "trace", "verification",
+    "recipe", "records", "report", "result", "task_bytecode", "tolerance", "trace", "verification",
     "watched_calls",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}

@@ -1,0 +1,168 @@
+"""What a code object does, in canonical form: no file name, lines, docstring or comments. Pure.
+
+Two code objects with equal canonical bytes do the same under the same Python minor version, given
+equal globals, closures and defaults. Local variables keep their names: ``locals()`` shows them.
+"""
+
+from __future__ import annotations
+
+import dis
+import marshal
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_CONST = frozenset(dis.hasconst)
+_JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
+# NOPs only keep lines apart for a debugger; caches are the interpreter's own.
+_SKIPPED = frozenset({"EXTENDED_ARG", "NOP", "CACHE"})
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_BETWEEN = frozenset({"PRECALL", "PUSH_NULL", "NOT_TAKEN"})
+_HAS_DOCSTRING = 0x4000000  # a flag since Python 3.13
+# What a class body notes of its own text.
+_ABOUT_TEXT = frozenset({"__firstlineno__", "__static_attributes__", "__doc__"})
+
+
+@dataclass
+class CodeFacts:
+    """``canonical``: the bytes. The rest is of the code and of the code objects inside it.
+
+    ``reads``: global names, in order of first use; ``writes``: those that it assigns; ``imports``:
+    (module, names from it); ``attributes``: all attribute names; ``strings``: constants;
+    ``calls``: (dotted path from a global or an import inside, called without an argument).
+    """
+
+    canonical: bytes
+    reads: dict[str, None] = field(default_factory=dict)
+    writes: dict[str, None] = field(default_factory=dict)
+    imports: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    attributes: set[str] = field(default_factory=set)
+    strings: list[str] = field(default_factory=list)
+    calls: list[tuple[str, bool]] = field(default_factory=list)
+
+
+def code_facts(code: types.CodeType) -> CodeFacts:
+    """All that this module can tell of a code object."""
+    facts = CodeFacts(b"")
+    out = bytearray()
+    _add(code, out, facts, {})
+    facts.canonical = bytes(out)
+    return facts
+
+
+def _add(code: types.CodeType, out: bytearray, facts: CodeFacts, imported: dict[str, str]) -> None:
+    imported = dict(imported)  # local name -> dotted path of what an import bound it to
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _SKIPPED]
+    offsets = _positions(code)
+    _note(steps, facts, imported)
+    head = (
+        "code", code.co_name, code.co_flags & ~_HAS_DOCSTRING, code.co_argcount,
+        code.co_posonlyargcount, code.co_kwonlyargcount, code.co_names, code.co_varnames,
+        code.co_freevars, code.co_cellvars, getattr(code, "co_exceptiontable", b""), len(steps),
+    )  # fmt: skip
+    out += marshal.dumps(head, 2)
+    silent = {
+        number - 1
+        for number, step in enumerate(steps)
+        if step.opname == "STORE_NAME" and step.argval in _ABOUT_TEXT
+    }
+    for number, step in enumerate(steps):
+        if step.opcode in _CONST:
+            value = None if number in silent else code.co_consts[step.arg or 0]
+            out += marshal.dumps(step.opname, 2)
+            _add_constant(value, out, facts, imported)
+        elif step.opcode in _JUMPS:
+            out += marshal.dumps((step.opname, offsets.get(step.argval, step.argval)), 2)
+        else:
+            out += marshal.dumps((step.opname, step.arg), 2)
+
+
+def _positions(code: types.CodeType) -> dict[int, int]:
+    """Offset in the bytecode -> number of the first instruction there or after that counts."""
+    found: dict[int, int] = {}
+    number = 0
+    for step in dis.get_instructions(code):
+        found[step.offset] = number
+        number += step.opname not in _SKIPPED
+    return found
+
+
+def _add_constant(value: Any, out: bytearray, facts: CodeFacts, imported: dict[str, str]) -> None:
+    if isinstance(value, types.CodeType):
+        _add(value, out, facts, imported)
+    elif isinstance(value, (tuple, frozenset)):
+        parts = []
+        for item in value:
+            part = bytearray()
+            _add_constant(item, part, facts, imported)
+            parts.append(bytes(part))
+        if isinstance(value, frozenset):
+            parts.sort()
+        out += marshal.dumps((type(value).__name__, len(parts)), 2)
+        out += b"".join(parts)
+    elif isinstance(value, slice):  # a constant since Python 3.14
+        _add_constant((value.start, value.stop, value.step), out, facts, imported)
+    else:
+        if type(value) is str:
+            facts.strings.append(value)
+        out += marshal.dumps(value, 2)
+
+
+def _note(steps: list[dis.Instruction], facts: CodeFacts, imported: dict[str, str]) -> None:
+    module = ""
+    for number, step in enumerate(steps):
+        name = step.argval
+        if step.opname in _READS_GLOBAL:
+            facts.reads[name] = None
+        elif step.opname in _WRITES_GLOBAL:
+            facts.writes[name] = None
+        elif step.opname in _ATTRIBUTE:
+            facts.attributes.add(name)
+        elif step.opname == "IMPORT_NAME":
+            module = name
+            facts.imports.append((module, tuple(_imported_from(steps, number))))
+            _bind(steps, number, module, imported)
+        elif step.opname == "IMPORT_FROM":
+            _bind(steps, number, f"{module}.{name}", imported)
+        root = _root(step, imported)
+        if root:
+            facts.calls.append(_call(steps, number, root))
+
+
+def _imported_from(steps: list[dis.Instruction], number: int) -> Iterator[str]:
+    for step in steps[number + 1 :]:
+        if step.opname == "IMPORT_FROM":
+            yield step.argval
+        elif not step.opname.startswith("STORE_"):
+            return
+
+
+def _bind(steps: list[dis.Instruction], number: int, path: str, imported: dict[str, str]) -> None:
+    following = steps[number + 1] if number + 1 < len(steps) else None
+    if following is not None and following.opname.startswith("STORE_"):
+        # Since Python 3.13 one instruction may store and load.
+        name = following.argval[0] if isinstance(following.argval, tuple) else following.argval
+        plain = "." in path and name == path.partition(".")[0]
+        imported[name] = name if plain else path
+
+
+def _root(step: dis.Instruction, imported: dict[str, str]) -> str:
+    """``:name`` of a global that is loaded, the path of what a local import bound, or nothing."""
+    if step.opname in _READS_GLOBAL:
+        return f":{step.argval}"
+    if "LOAD_FAST" in step.opname or step.opname == "LOAD_DEREF":
+        name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
+        return imported.get(name, "")
+    return ""
+
+
+def _call(steps: list[dis.Instruction], number: int, path: str) -> tuple[str, bool]:
+    for step in steps[number + 1 :]:
+        if step.opname in _ATTRIBUTE:
+            path += f".{step.argval}"
+        elif step.opname not in _BETWEEN:
+            return path, step.opname.startswith("CALL") and step.arg == 0
+    return path, False

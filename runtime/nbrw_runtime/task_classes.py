@@ -1,0 +1,98 @@
+"""Classes in a task's fingerprint, and what is found in them only. The first parameter of the
+functions here is the walker (`task_values.Walker`).
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+from typing import Any
+
+from nbrw_runtime.task_code import add_installed, importable_name
+
+_OF_A_CLASS = frozenset(
+    {
+        "__abstractmethods__", "__dict__", "__doc__", "__firstlineno__", "__module__",
+        "__qualname__", "__static_attributes__", "__weakref__", "_abc_impl",
+    }
+)  # fmt: skip
+_ON_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, by a class statement among others
+_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
+def add_class(walker: Any, cls: type) -> None:
+    """A class: by name if it is installed, else by its bases and all that is in it."""
+    if cls.__module__ == "builtins":
+        walker.text("built-in class", cls.__qualname__)
+        return
+    name = importable_name(cls)
+    own = walker.modules.is_own(cls.__module__)
+    if name and not own:
+        add_installed(walker, cls, cls.__module__, name)
+    elif not cls.__flags__ & _ON_HEAP:  # compiled into a library that does not give it out
+        walker.text("static class", cls.__qualname__, walker.modules.identity(cls.__module__))
+    elif not walker.again(cls):
+        with walker.within(cls):
+            walker.text("class", cls.__name__)
+            if name and own:
+                walker.text("own", walker.modules.content(cls.__module__))
+            walker.walk(type(cls))
+            for base in cls.__bases__:
+                walker.walk(base)
+            walker.note_class(cls)
+            if issubclass(cls, enum.Enum):
+                _add_enum(walker, cls)
+            else:
+                _add_items(walker, cls, vars(cls))
+            walker.text("end of class")
+
+
+def _add_items(walker: Any, cls: type, items: Any) -> None:
+    for key, value in items.items():
+        if key in _OF_A_CLASS or isinstance(value, _SLOTS):
+            continue
+        walker.text("member", key)
+        if key == "__annotations__" or key.startswith("__annotate"):
+            walker.guarded(value)
+        else:
+            walker.named(f"member of {cls.__name__}", key, value)
+
+
+def _add_enum(walker: Any, cls: type[enum.Enum]) -> None:
+    for name, member in cls.__members__.items():
+        walker.text("member", name, member.name)
+        walker.named(f"member of {cls.__name__}", name, member.value)
+    items = {
+        key: value
+        for key, value in vars(cls).items()
+        if key not in cls.__members__
+        and (not key.startswith("_") or isinstance(value, types.FunctionType))
+    }
+    _add_items(walker, cls, items)
+
+
+def add_property(walker: Any, value: property) -> None:
+    """A property: its functions."""
+    walker.text("property")
+    walker.walk((value.fget, value.fset, value.fdel))
+
+
+def add_wrapping(walker: Any, value: Any) -> None:
+    """A static or class method."""
+    walker.text(type(value).__name__)
+    walker.walk(value.__func__)
+
+
+def add_cached_property(walker: Any, value: Any) -> None:
+    """A cached property: its lock, where there is one, is of no account."""
+    walker.text("cached property", value.attrname)
+    walker.walk(value.func)
+
+
+HANDLERS: dict[type, Any] = {
+    property: add_property,
+    staticmethod: add_wrapping,
+    classmethod: add_wrapping,
+    functools.cached_property: add_cached_property,
+}

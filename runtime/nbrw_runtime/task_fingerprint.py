@@ -1,0 +1,223 @@
+"""Fingerprints of the tasks of a Dask graph: equal ones promise equal results.
+
+A task's own part (function and literals, inputs as ordinals) is an *entry*; its fingerprint is the
+entry with the fingerprints of its inputs, in order. A fused task is as many entries as were fused,
+so its fingerprint is the one that its last part had alone. Keys say nothing: Dask draws them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbrw_runtime.digest import Digest
+from nbrw_runtime.task_modules import Modules
+from nbrw_runtime.task_program import Program, compile_task, task_types
+from nbrw_runtime.task_refused import Refused
+from nbrw_runtime.task_values import Walker
+
+Key = Hashable
+_TOKENS = tuple(hashlib.sha256(f"input {number}".encode()).digest() for number in range(64))
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """``digest``: own code and literals, and the fingerprints of the inputs in order; ``local``:
+    with ordinals in their place, for a look-up by the contents of the inputs.
+
+    ``inputs``: keys, by ordinal. ``texts``: literals that may name a file: whoever uses the
+    fingerprint adds the contents of those that do. ``outside``: what the code draws from beside its
+    inputs, ``chance (numpy.random.rand)``: two runs may differ, and so may all that uses them.
+    """
+
+    digest: Digest
+    local: Digest
+    inputs: tuple[Key, ...]
+    texts: tuple[str, ...]
+    outside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A task without fingerprint. ``reason``: "its argument `x` is a generator"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """What a literal of a task comes to. ``strings``: all texts in it; ``texts``: those that may
+    name a file; ``words``: names of globals that code in it looks up by texts.
+    """
+
+    digest: bytes
+    texts: tuple[str, ...]
+    outside: tuple[str, ...]
+    words: frozenset[str]
+    strings: tuple[str, ...]
+
+
+class Fingerprinter:
+    """Makes fingerprints, for one client of one namespace.
+
+    Nothing is believed from one call to the next that could have changed between them: the
+    functions of the notebook are looked at anew, as their globals may be others.
+    """
+
+    def __init__(self, namespace: Mapping[str, Any], directory: str) -> None:
+        self._namespace = namespace
+        self._modules = Modules(directory)
+
+    def fingerprints(
+        self,
+        graph: Mapping[Key, Any],
+        known: Mapping[Key, Fingerprint | Refusal],
+        occurrences: Mapping[Key, int] | None = None,
+    ) -> dict[Key, Fingerprint | Refusal]:
+        """The fingerprint of each task of a graph of ``dask._task_spec``, or why it has none.
+
+        ``known``: those of futures, which are inputs and not in the graph. ``occurrences`` sets
+        tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
+        """
+        self._modules.begin()
+        call = _Call(self._modules, self._namespace)
+        occurrences = occurrences or {}
+        types = task_types()
+        found: dict[Key, Fingerprint | Refusal] = {}
+        programs: dict[Key, Program | Refusal] = {}
+        for start in graph:
+            todo = [start]
+            while todo:
+                key = todo[-1]
+                if key in found:
+                    todo.pop()
+                    continue
+                program = programs.get(key)
+                if program is None:
+                    program = programs[key] = call.program(graph[key], types)
+                    if isinstance(program, Program):
+                        below = [k for k in program.inputs if k in graph and k not in found]
+                        if any(k in programs for k in below):
+                            program = programs[key] = Refusal("it depends on itself")
+                        elif below:
+                            todo += below
+                            continue
+                todo.pop()
+                del programs[key]
+                found[key] = _finished(program, found, known, occurrences.get(key))
+        return found
+
+    def ingredients(self, node: Any) -> dict[str, str]:
+        """What a task's fingerprint is made of, by name, for a person: `first_difference`."""
+        from nbrw_runtime.task_ingredients import ingredients_of
+
+        self._modules.begin()
+        return ingredients_of(node, self._modules, self._namespace)
+
+
+class _Call:
+    """One call for fingerprints: within it an object is looked at once."""
+
+    def __init__(self, modules: Modules, namespace: Mapping[str, Any]) -> None:
+        self._modules = modules
+        self._namespace = namespace
+        self._known: dict[int, tuple[Any, Literal]] = {}
+
+    def literal(self, obj: Any, bare: bool = False) -> Literal:
+        """The digest of an object of a task that is not a reference. Raises Refused."""
+        known = self._known.get(id(obj))
+        if known is not None:
+            return known[1]
+        walker = Walker(self._modules, self._namespace, self._code)
+        made = self._made(walker, obj, bare)
+        self._known[id(obj)] = (obj, made)  # kept, so that its id stays its own
+        return made
+
+    def _code(self, obj: Any) -> Literal:
+        known = self._known.get(id(obj))
+        if known is None:
+            made = self._made(Walker(self._modules, self._namespace), obj, False)
+            known = self._known[id(obj)] = (obj, made)
+        return known[1]
+
+    def _made(self, walker: Walker, obj: Any, bare: bool) -> Literal:
+        try:
+            walker.walk(obj)
+            if bare:
+                walker.called_bare(obj)
+        except RecursionError:
+            raise Refused("nested too deeply", obj) from None
+        return Literal(
+            hashlib.sha256(walker.out).digest(),
+            walker.file_texts(),
+            tuple(walker.outside),
+            frozenset(walker.reads_frame),
+            tuple(walker.texts),
+        )
+
+    def program(self, node: Any, types: Any) -> Program | Refusal:
+        """The program of a node, or why there is none."""
+        try:
+            return compile_task(node, self.literal, types)
+        except Refused as error:
+            return Refusal(_phrase(error))
+        except RecursionError:
+            return Refusal("it is nested too deeply")
+        except Exception as error:  # an object whose methods fail: not this task, then
+            return Refusal(f"looking at it raised {type(error).__name__}: {error}")
+
+
+def _phrase(error: Refused) -> str:
+    return f"{error.through} {error}" if error.through else f"it is {error}"
+
+
+def _finished(
+    program: Program | Refusal,
+    found: Mapping[Key, Fingerprint | Refusal],
+    known: Mapping[Key, Fingerprint | Refusal],
+    occurrence: int | None,
+) -> Fingerprint | Refusal:
+    if isinstance(program, Refusal):
+        return program
+    inputs = []
+    for key in program.inputs:
+        of_input = found.get(key) or known.get(key)
+        if of_input is None:
+            return Refusal(f"it depends on `{key}`, which is not known")
+        if isinstance(of_input, Refusal):
+            if of_input.reason.startswith("it depends on `"):
+                return of_input
+            return Refusal(f"it depends on `{key}`, which has no fingerprint: {of_input.reason}")
+        inputs.append(bytes.fromhex(of_input.digest.hex))
+    tokens = _TOKENS if len(inputs) <= len(_TOKENS) else _tokens(len(inputs))
+    deep, local = program.run(inputs), program.run(tokens)
+    if occurrence is not None:
+        mark = f"occurrence {occurrence}".encode()
+        deep, local = hashlib.sha256(mark + deep).digest(), hashlib.sha256(mark + local).digest()
+    return Fingerprint(
+        Digest("sha256:" + deep.hex()),
+        Digest("sha256:" + local.hex()),
+        program.inputs,
+        program.texts,
+        program.outside,
+    )
+
+
+def _tokens(count: int) -> tuple[bytes, ...]:
+    return tuple(hashlib.sha256(f"input {number}".encode()).digest() for number in range(count))
+
+
+def first_difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first ingredient that is another one: "global `THRESHOLD`: 10.0 -> 5.0"; empty: none."""
+    for name in [*now, *(name for name in then if name not in now)]:
+        before, after = then.get(name, "not used"), now.get(name, "not used")
+        if before != after:
+            kind, _, rest = name.rpartition(" ")
+            title = f"{kind} `{rest}`" if kind and not rest.isdigit() else name
+            return f"{title}: {before} -> {after}"
+    return ""
+
+
+__all__ = ["Fingerprint", "Fingerprinter", "Refusal", "first_difference"]
