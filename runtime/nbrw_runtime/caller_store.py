@@ -107,14 +107,15 @@ class CallerStore:
 
 @contextlib.contextmanager
 def open_caller_store(
-    scratch: Path, variables: Mapping[str, str] | None = None
+    scratch: Path, variables: Mapping[str, str] | None = None, hidden: str = ""
 ) -> Iterator[CallerStore]:
     """The caller's store, while the block lasts; then it is pruned, unless another repeat uses it.
 
     Where it cannot be used, blobs go below ``scratch`` and ``why_not`` says so. Opened before the
     process enters other namespaces, as directories that are made afterwards may not last.
+    ``hidden`` is a directory in whose place another one will be seen there.
     """
-    found = _prepared(variables)
+    found = _prepared(variables, hidden)
     if isinstance(found, str):
         yield CallerStore(DirectoryStore(scratch / "kept" / "blobs"), found)
         return
@@ -133,12 +134,17 @@ def open_caller_store(
         lock.close()
 
 
-def _prepared(variables: Mapping[str, str] | None) -> tuple[Path, CacheLock] | str:
+def _prepared(variables: Mapping[str, str] | None, hidden: str) -> tuple[Path, CacheLock] | str:
     """The directory and its lock, or why there is none."""
     if size_limit(1 << 60, 0, variables)[0] == 0:
         return "results are not kept: NBRW_CACHE_SIZE is 0"
     try:
         root = results_root(variables)
+        if hidden and os.path.realpath(root).startswith(os.path.join(hidden, "")):
+            return (
+                f"results are not kept: the cache {root} is below the author's working directory, "
+                "whose place the work directory takes; name another with NBRW_CACHE_DIR"
+            )
         return root, _opened(root)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -70,7 +70,9 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
         stack.callback(work.close)
         work.open(recipe.dependencies)
         # Before the view, which may hide where it is.
-        caller = stack.enter_context(open_caller_store(_temporary(stack, "nbrw-kept-")))
+        hidden = "" if str(root) == recipe.environment.cwd else recipe.environment.cwd
+        kept_here = _temporary(stack, "nbrw-kept-")
+        caller = stack.enter_context(open_caller_store(kept_here, hidden=hidden))
         view = open_view(recipe.environment.cwd, root, _outside(recipe, work))
         notes = _view_notes(recipe, view)
         scratch = _temporary(stack, "nbrw-repeat-")

@@ -553,3 +553,13 @@ def test_a_forbidden_cache_is_said_and_done_without(opened, tmp_path):
     (tmp_path / "cache").mkdir(mode=0o555)
     with opened() as store:
         assert "Permission denied" in store.why_not
+
+
+def test_a_cache_that_the_view_hides_is_not_used(tmp_path, variables):
+    """The work directory takes the place of the author's: what is below would go there."""
+    with open_caller_store(tmp_path / "scratch", variables, hidden=str(tmp_path)) as store:
+        assert "below the author's working directory" in store.why_not
+        store.blobs.put(b"x")
+    assert not (tmp_path / "cache").exists()
+    with open_caller_store(tmp_path / "scratch", variables, hidden=f"{tmp_path}-not") as store:
+        assert store.why_not == ""
