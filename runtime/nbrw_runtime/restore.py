@@ -106,7 +106,7 @@ def _bring(
                 result.objects.append(stored)  # it is what it is
                 continue
             if names[0].startswith(PREFIX):
-                _set(names[0], stored, context, providers, result)
+                _set(names[0], stored, context, providers)
                 result.objects.append(stored)
                 continue
             later = _large(stored, context) if checks is not None else ()
@@ -163,11 +163,8 @@ def _set(
     stored: StoredObject,
     context: LoadContext,
     providers: Mapping[str, Provider],
-    result: Restored,
 ) -> None:
-    """Set one part of the state outside the namespace. Raises what keeps an essential one from
-    being set; of others that is a note.
-    """
+    """Set one part of the state outside the namespace. Raises what keeps it from being set."""
     provider = providers.get(name)
     if provider is None:
         raise RestoreError(
@@ -177,6 +174,4 @@ def _set(
     try:
         provider.set(value)
     except Exception as error:
-        if provider.essential:
-            raise
-        result.notes.append(f"{name} could not be set: {error}")
+        raise RestoreError(f"it could not be set: {type(error).__name__}: {error}") from error

@@ -35,13 +35,12 @@ _BY_LIBRARIES = (
 class Provider:
     """``get`` returns None while all is as it was at the start; ``set`` takes what it gave.
 
-    ``essential``: if it cannot be set, the cell that changed it is run again; else it is a note.
+    If it cannot be set, the cell that changed it is run again.
     """
 
     name: str
     get: Callable[[], Any]
     set: Callable[[Any], None]
-    essential: bool = False
 
 
 class Baseline:
@@ -74,12 +73,12 @@ class Baseline:
             Provider(PREFIX + "interpreter>", self.interpreter.get, self.interpreter.set),
             *_named(library_settings.SETTINGS),
             *_named({"matplotlib.backend": (self.backend.get, self.backend.set)}),
-            *_named({"pyplot": (library_settings.get_open_figures, lambda value: None)}, True),
-            *_named(Shell().parts(), True),
+            *_named({"pyplot": (library_settings.get_open_figures, lambda value: None)}),
+            *_named(Shell().parts()),
         )
         known = {provider.name[len(PREFIX) : -1] for provider in ours}
         more, self.notes = state_registry.extensions(known)
-        return (*ours, *_named(more, True))
+        return (*ours, *_named(more))
 
     def _get_cwd(self) -> Any:
         try:
@@ -143,8 +142,8 @@ class Baseline:
 Functions = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
-def _named(found: Mapping[str, Functions], essential: bool = False) -> list[Provider]:
-    return [Provider(f"{PREFIX}{n}>", get, set_, essential) for n, (get, set_) in found.items()]
+def _named(found: Mapping[str, Functions]) -> list[Provider]:
+    return [Provider(f"{PREFIX}{n}>", get, set_) for n, (get, set_) in found.items()]
 
 
 def _is_storable(name: str) -> bool:

@@ -350,3 +350,13 @@ def test_arrays_and_frames_share_memory_after_a_restore_as_before(tmp_path, star
     repeat = Repeat(tmp_path / "repeat", recipe, store, new)
     assert repeat.outputs == plain_run(tmp_path / "plain", new)
     assert repeat.actions in ("rXXrX", "rXXXX")
+
+
+def test_a_cell_whose_working_directory_is_not_there_runs_again(tmp_path):
+    """(Here nothing has seen that it made the directory.) Elsewhere the code would run."""
+    sources = ["import os\nos.makedirs('sub')\nos.chdir('sub')", "x = 1", "print(x)"]
+    recipe, store = audit(tmp_path / "audit", sources)
+    edited = [*sources[:2], "import os\nprint(os.path.basename(os.getcwd()))"]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
+    assert repeat.outputs == plain_run(tmp_path / "plain", edited)
+    assert repeat.actions[0] == "X"
