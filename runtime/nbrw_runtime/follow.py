@@ -28,7 +28,7 @@ from nbrw_runtime.read_watch import ReadWatch
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
-from nbrw_runtime.report import CellReport
+from nbrw_runtime.report import CellReport, with_tasks
 from nbrw_runtime.result import Result
 from nbrw_runtime.store import StackedStore
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
@@ -139,7 +139,9 @@ class Follower:
                 self._follow(kernel)
                 self._keep(kernel)
                 with contextlib.suppress(NbrwError):
-                    self.notes += kernel.ask("finish_json").get("notes", [])
+                    answer = kernel.ask("finish_json")
+                    self.notes += answer["notes"]
+                    self.done = with_tasks(self.done, answer["tasks"])
         except CellError as error:
             if error.cell not in self.cells:
                 raise

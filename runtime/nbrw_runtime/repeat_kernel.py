@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nbrw_runtime.dependency import GAP_NOTE
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe, recipe_cells
 from nbrw_runtime.records import to_json
@@ -110,6 +111,9 @@ def prepare_session(
         cwd=cwd,
         author_cwd=recipe.environment.cwd,
         use_dask=recipe.uses_dask,
+        # Where the trace has gaps nobody knows what tasks read and wrote.
+        tasks=not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
+        worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
     )
     path = scratch / "session.json"
     write_session(session, path)

@@ -76,26 +76,6 @@ class TaskCache:
         self.counts = TaskCounts()
         self.notes: list[str] = []
 
-    def patch(self, client: type) -> None:
-        """Have clients of this class ask us first."""
-        original: Callable[..., Any] = getattr(client, _METHOD)
-
-        @functools.wraps(original)
-        def _graph_to_futures(self_: Any, expr: Any, keys: Any, *args: Any, **options: Any) -> Any:
-            keys = list(keys)
-            new = expr
-            if not options.get("actors") and _is_ours(self_):
-                try:
-                    new = self.rewritten(self_, expr, keys)
-                except Exception as error:
-                    self._note(f"tasks ran as usual: {type(error).__name__}: {error}")
-            if new is expr:
-                return original(self_, expr, keys, *args, **options)
-            with _without_warning():
-                return original(self_, new, keys, *args, **options)
-
-        setattr(client, _METHOD, _graph_to_futures)
-
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
         self.counts = TaskCounts()
@@ -182,7 +162,8 @@ class TaskCache:
         if self._index is not None:
             counts.misses.update(plan.misses)
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Something went wrong; said once."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -218,6 +199,31 @@ def _expression(graph: dict[Any, Any], annotations: Mapping[str, Mapping[Any, An
         for kind, nodes in groups.items()
     }
     return HLGExpr(HighLevelGraph(layers, dependencies))
+
+
+def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
+    """Have clients of this class ask a cache first; once is enough."""
+    original: Callable[..., Any] = getattr(client, _METHOD)
+    if hasattr(original, "_nbrw"):
+        return
+
+    @functools.wraps(original)
+    def _graph_to_futures(self: Any, expr: Any, keys: Any, *args: Any, **options: Any) -> Any:
+        cache = cache_of()
+        keys = list(keys)
+        new = expr
+        if cache is not None and not options.get("actors") and _is_ours(self):
+            try:
+                new = cache.rewritten(self, expr, keys)
+            except Exception as error:
+                cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
+        if new is expr:
+            return original(self, expr, keys, *args, **options)
+        with _without_warning():
+            return original(self, new, keys, *args, **options)
+
+    _graph_to_futures._nbrw = True  # type: ignore[attr-defined]
+    setattr(client, _METHOD, _graph_to_futures)
 
 
 def _is_ours(client: Any) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.store import DirectoryStore, StackedStore
-from nbrw_runtime.task_cache import TaskCache
+from nbrw_runtime.task_cache import TaskCache, patch
 from nbrw_runtime.task_collect import TaskCollector
 from nbrw_runtime.task_index import TaskIndex
 
@@ -83,11 +83,10 @@ class Kernel:
     def run(self, *sources):
         """What ``out`` is in the end. Nothing of it is left on the cluster."""
 
-        class Patched(type(self.client)):
-            pass
-
         usual = type(self.client)
-        self.cache.patch(Patched)
+        # (A class of its own, so that the next kernel's is unpatched.)
+        Patched = type("Patched", (usual,), {"_graph_to_futures": usual._graph_to_futures})
+        patch(Patched, lambda: self.cache)
         self.client.__class__ = Patched
         try:
             for source in sources:
