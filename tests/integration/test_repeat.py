@@ -224,8 +224,9 @@ def test_verify_ends_with_4_if_outputs_or_files_differ(image, work):
     report = repeat(image, work, *words, code=4)
     assert report["not_compared_cells"] == [2]
     assert report["different_cells"] == [4, 6]
-    (found,) = report["cells"][5]["differences"]
+    found, file = report["cells"][5]["differences"]
     assert found.startswith("stdout, `input 124.0` instead of `input 135.0`")
+    assert file.startswith("file plots/sum.txt: ")
     assert "cells 4, 6 left differs from the author's" in fails(image, work, *words, code=4)
     assert repeat(image, work, *words, "--tolerance", "0.1", code=4)["different_cells"] == [4]
     path = edited(image, work, 6, "print('new')")
