@@ -12,6 +12,7 @@ from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.task_cache import TaskCache, patch
 from nbrw_runtime.task_collect import TaskCollector
 from nbrw_runtime.task_index import TaskIndex
+from nbrw_runtime.task_record import read_tasks
 
 pytestmark = pytest.mark.integration
 distributed = pytest.importorskip("distributed")
@@ -97,6 +98,10 @@ class Kernel:
             out = self.namespace.get("out")
             self.namespace.clear()
             self.namespace["out"] = out
+
+    def index_of(self, known):
+        """The records of documents."""
+        return [r for d in known.values() for r in read_tasks(self.store.get(d), "test")]
 
     def known(self):
         """The documents of what ran: one cell's."""
@@ -211,3 +216,18 @@ def test_what_the_user_asked_of_tasks_is_kept(tmp_path, client):
     assert out[:2] == [3, [0, 3, 6, 9]] and out[3] == [2, 5]
     assert Counter(str(places) for places in out[2]).keys() == {str([(worker,)])}
     assert not audit.cache.notes
+
+
+def test_a_corrupt_result_is_computed_again(tmp_path, client):
+    """The report says so; nothing of it is used."""
+    way = "out = client.submit(slow, 5).result() + client.submit(apart, 1).result()"
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, way)
+    known = audit.known()
+    (segment,) = {record.segment for record in audit.index_of(known)}
+    path = audit.store.path(segment)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[::-1])
+    again = Kernel(tmp_path, client, known)
+    assert again.run(START, way) == first
+    assert again.cache.counts.loaded == 0 and "tasks ran as usual" in again.cache.notes[0]
