@@ -78,6 +78,7 @@ class Follower:
         verify: bool = False,
         tolerance: Tolerance = DEFAULT,
         kept: KeptResults | None = None,
+        tasks: bool = True,
     ) -> None:
         self.recipe = recipe
         self.cells = {cell.number: cell for cell in cells}
@@ -93,6 +94,7 @@ class Follower:
         self.notes: list[str] = []
         self.done: list[CellReport] = []
         self.kept = kept
+        self.tasks = tasks
         self.accesses: Callable[[], Used] = Used
         self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
         self.files = files
@@ -121,6 +123,7 @@ class Follower:
             self.view.cwd,
             self.scratch,
             self.kept.store.blobs if self.kept else None,
+            self.tasks,
         )
         self.store = StackedStore(stores)
         if not runs:

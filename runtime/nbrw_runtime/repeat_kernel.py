@@ -93,10 +93,12 @@ def prepare_session(
     cwd: str,
     scratch: Path,
     first: DirectoryStore | None = None,
+    tasks: bool = True,
 ) -> tuple[Path, list[DirectoryStore]]:
     """Write the session file and the checkpoints it names; returns it and the stores.
 
     What the kernel stores goes into the ``first`` store (None: one that goes with ``scratch``).
+    ``tasks``: whether results of the audit's tasks may be loaded.
     """
     stores = [first or DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
     checkpoints = _made(scratch / "checkpoints")
@@ -112,7 +114,7 @@ def prepare_session(
         author_cwd=recipe.environment.cwd,
         use_dask=recipe.uses_dask,
         # Where the trace has gaps nobody knows what tasks read and wrote.
-        tasks=not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
+        tasks=tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
         worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
     )
     path = scratch / "session.json"
