@@ -15,6 +15,7 @@ from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.report import Report, report_text, report_to_json
 from nbrw_runtime.result import Result, write_result
 from nbrw_runtime.session_file import Session
+from nbrw_runtime.task_record import read_tasks, write_tasks
 from nbrw_runtime.tolerance import Tolerance
 from nbrw_runtime.trace import Facts, Kind
 
@@ -69,6 +70,15 @@ def test_the_sample_of_a_result_means_what_it_meant():
         digest_bytes(write_result(found)).hex
         == "266e08b1f2f1e78b2e7ce5fefd5876ce8ca7289fecc8d1e3b2c651362166553d"
     )
+
+
+def test_the_sample_of_tasks_means_what_it_meant():
+    """What may be loaded is decided by it."""
+    data = (FORMATS / "tasks-v1/tasks.json").read_bytes()
+    cheap, stored, unsafe = read_tasks(data, "sample")
+    assert write_tasks([unsafe, cheap, stored]) == data
+    assert (stored.is_stored, cheap.is_stored, cheap.unsafe) == (True, False, False)
+    assert stored.reads["/home/ada/none"] is None and stored.buffers and unsafe.unsafe
 
 
 @pytest.mark.parametrize("name", ["recipe", "verified"])

@@ -16,8 +16,8 @@ PURE_RUNTIME = {
     "accesses", "cache_report", "checkpoint", "compare", "compare_content", "compare_html",
     "compare_npy", "compare_png", "compare_text", "compare_tree", "dependency", "describe",
     "errors", "image_software", "mount_table", "names", "outputs", "parameters", "paths", "plan",
-    "recipe", "records", "report", "result", "task_bytecode", "tolerance", "trace", "verification",
-    "watched_calls",
+    "recipe", "records", "report", "result", "task_bytecode", "task_evidence", "task_plan",
+    "task_record", "tolerance", "trace", "verification", "watched_calls",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
 WORLD = {

@@ -22,6 +22,7 @@ from nbrw_builder.packages_rpm import RpmPackages
 from nbrw_builder.private import why_private
 from nbrw_builder.uses import Use, collect, connection_file
 from nbrw_runtime.dependency import (
+    GAP_NOTE,
     Data,
     DataState,
     Dependencies,
@@ -124,7 +125,7 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     ]
     network = {f"{event.detail['address']}:{event.detail['port']}" for event in connections}
     gaps = [gap.reason for trace in traces for gap in trace.gaps]
-    notes = [*found.notes, *(f"the trace has a gap: {gap}" for gap in dict.fromkeys(gaps))]
+    notes = [*found.notes, *(f"{GAP_NOTE}{gap}" for gap in dict.fromkeys(gaps))]
     dependencies = Dependencies(
         software=tuple(sorted(software, key=lambda s: (s.kind.value, s.name))),
         data=tuple(sorted(found.data, key=lambda d: d.path)),

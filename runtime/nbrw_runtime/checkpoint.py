@@ -92,11 +92,15 @@ class Checkpoint:
     format: str = CHECKPOINT_FORMAT
     version: int = CHECKPOINT_VERSION
     reads: tuple[str, ...] = field(default=())  # global names that the cell's code mentions
+    tasks: Digest | None = None  # the document of its Dask tasks, `docs/format/task.md`
+    task_blobs: tuple[Digest, ...] = ()  # their results
 
     @property
     def digest(self) -> Digest:
-        """Identity: everything but timings."""
-        return digest_json(to_json(replace(self, seconds=0.0, overhead=0.0)))
+        """Identity: everything but timings, which the tasks' document has, too."""
+        return digest_json(
+            to_json(replace(self, seconds=0.0, overhead=0.0, tasks=None, task_blobs=()))
+        )
 
     @property
     def blobs(self) -> tuple[Digest, ...]:
@@ -105,4 +109,6 @@ class Checkpoint:
         needed.update(stored.digest for stored in self.files)
         if self.outputs:
             needed.add(self.outputs)
+        if self.tasks:
+            needed.update((self.tasks, *self.task_blobs))
         return tuple(sorted(needed))

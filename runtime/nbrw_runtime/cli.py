@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how far numbers may differ (default: {DEFAULT.relative:g})",
     )  # fmt: skip
     add(
+        "--no-tasks", dest="tasks", action="store_false",
+        help="run all Dask tasks of the cells that run; nothing of the author's is loaded",
+    )  # fmt: skip
+    add(
         "--no-keep", dest="keep", action="store_false",
         help="neither use what earlier repeats computed nor keep what this one does",
     )  # fmt: skip
@@ -186,6 +190,7 @@ def _repeat(options: argparse.Namespace) -> int:
             options.verify,
             options.tolerance,
             options.keep and not options.verify,
+            options.tasks and not options.verify and not options.everything,
         ),
         watch,
     )

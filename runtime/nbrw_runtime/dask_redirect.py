@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from nbrw_runtime import dask_cluster
@@ -18,7 +19,10 @@ notes: list[str] = []
 
 
 class _Watcher:
-    """Finds one module as all others would, and patches it when it has been loaded."""
+    """Finds one module as all others would, and says when it has been loaded."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[Any], None]] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != _MODULE:
@@ -31,18 +35,28 @@ class _Watcher:
 
         def exec_module(module: Any) -> None:
             original(module)
-            patch(module.Client)
+            for tell in self.waiting:
+                tell(module.Client)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
+def when_client_is_loaded(tell: Callable[[Any], None]) -> None:
+    """Have this called with distributed's Client as soon as that is imported."""
+    if _MODULE in sys.modules:
+        tell(sys.modules[_MODULE].Client)
+        return
+    watcher = next((found for found in sys.meta_path if isinstance(found, _Watcher)), None)
+    if watcher is None:
+        watcher = _Watcher()
+        sys.meta_path.insert(0, watcher)  # type: ignore[arg-type]
+    watcher.waiting.append(tell)
+
+
 def install() -> None:
     """Patch distributed's Client as soon as it is imported."""
-    if _MODULE in sys.modules:
-        patch(sys.modules[_MODULE].Client)
-    else:
-        sys.meta_path.insert(0, _Watcher())  # type: ignore[arg-type]
+    when_client_is_loaded(patch)
 
 
 def patch(client: Any) -> None:

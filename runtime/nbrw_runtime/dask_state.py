@@ -12,7 +12,7 @@ import time
 import weakref
 from typing import Any
 
-from nbrw_runtime import dask_cluster
+from nbrw_runtime import dask_cluster, kernel_tasks
 from nbrw_runtime.codec import Omit, SaveContext, current_load_context
 from nbrw_runtime.dask_tasks import load_function, store_function
 from nbrw_runtime.digest import Digest
@@ -166,7 +166,7 @@ def _reduce_future(future: Any, pickler: Any) -> Any:
         return Omit(f"future {_text(future.key)}: {known[1]}")
     if known[1] not in pickler.futures:
         pickler.futures.append(known[1])
-    return restore_future, (future.key, str(known[1]))
+    return restore_future, (future.key, str(known[1]), *_fingerprint(future.key))
 
 
 def _reduce_client(client: Any) -> Any:
@@ -226,8 +226,16 @@ def restore_client(cluster: Any, shape: tuple[int, int] | None) -> Any:
     return Client(cluster)
 
 
-def restore_future(key: Any, digest: str) -> Any:
-    """A Future of the same key, whose value a worker loads from the store."""
+def _fingerprint(key: Any) -> tuple[str, ...]:
+    tasks = kernel_tasks.current()
+    return (tasks.fingerprint_of(key) if tasks is not None else None) or ()
+
+
+def restore_future(key: Any, digest: str, *fingerprint: str) -> Any:
+    """A Future of the same key, whose value a worker loads from the store.
+
+    ``fingerprint`` is that of its task, if known: the digest, and that without inputs.
+    """
     from distributed import Future, default_client
 
     context = current_load_context()
@@ -241,6 +249,9 @@ def restore_future(key: Any, digest: str) -> Any:
     path = str(context.store.path(Digest(digest)))  # type: ignore[attr-defined]
     future = client.submit(load_function(), path, digest, key=key, pure=False)
     _remember(future, digest)
+    tasks = kernel_tasks.current()
+    if tasks is not None and fingerprint:
+        tasks.restored(key, *fingerprint)
     return future
 
 

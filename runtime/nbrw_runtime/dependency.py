@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from nbrw_runtime.digest import Digest
 
+#: Notes that begin so say what the trace does not know.
+GAP_NOTE = "the trace has a gap: "
+
 
 class SoftwareKind(str, enum.Enum):
     """Who owns the files of a software dependency."""

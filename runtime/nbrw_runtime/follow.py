@@ -28,7 +28,7 @@ from nbrw_runtime.read_watch import ReadWatch
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
-from nbrw_runtime.report import CellReport
+from nbrw_runtime.report import CellReport, with_tasks
 from nbrw_runtime.result import Result
 from nbrw_runtime.store import StackedStore
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
@@ -78,6 +78,7 @@ class Follower:
         verify: bool = False,
         tolerance: Tolerance = DEFAULT,
         kept: KeptResults | None = None,
+        tasks: bool = True,
     ) -> None:
         self.recipe = recipe
         self.cells = {cell.number: cell for cell in cells}
@@ -93,6 +94,7 @@ class Follower:
         self.notes: list[str] = []
         self.done: list[CellReport] = []
         self.kept = kept
+        self.tasks = tasks
         self.accesses: Callable[[], Used] = Used
         self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
         self.files = files
@@ -121,6 +123,7 @@ class Follower:
             self.view.cwd,
             self.scratch,
             self.kept.store.blobs if self.kept else None,
+            self.tasks,
         )
         self.store = StackedStore(stores)
         if not runs:
@@ -139,7 +142,9 @@ class Follower:
                 self._follow(kernel)
                 self._keep(kernel)
                 with contextlib.suppress(NbrwError):
-                    self.notes += kernel.ask("finish_json").get("notes", [])
+                    answer = kernel.ask("finish_json")
+                    self.notes += answer["notes"]
+                    self.done = with_tasks(self.done, answer["tasks"])
         except CellError as error:
             if error.cell not in self.cells:
                 raise

@@ -34,7 +34,8 @@ class RepeatOptions:
     """What to repeat. ``notebook`` None: the author's. ``timeout`` in seconds for each cell.
 
     ``verify``: the files of cells are compared more thoroughly, and the report counts. ``keep``:
-    results are kept for later repeats, and those of earlier ones are used.
+    results are kept for later repeats, and those of earlier ones are used. ``tasks``: the audit's
+    results of Dask tasks are loaded.
     """
 
     notebook: Path | None = None
@@ -48,6 +49,7 @@ class RepeatOptions:
     verify: bool = False
     tolerance: Tolerance = DEFAULT
     keep: bool = True
+    tasks: bool = True
 
 
 def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda text: None) -> Report:
@@ -98,6 +100,7 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
                 verify=options.verify,
                 tolerance=options.tolerance,
                 kept=kept,
+                tasks=options.tasks,
             )
             try:
                 done = run.execute(runs)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nbrw_runtime.dependency import GAP_NOTE
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe, recipe_cells
 from nbrw_runtime.records import to_json
@@ -92,10 +93,12 @@ def prepare_session(
     cwd: str,
     scratch: Path,
     first: DirectoryStore | None = None,
+    tasks: bool = True,
 ) -> tuple[Path, list[DirectoryStore]]:
     """Write the session file and the checkpoints it names; returns it and the stores.
 
     What the kernel stores goes into the ``first`` store (None: one that goes with ``scratch``).
+    ``tasks``: whether results of the audit's tasks may be loaded.
     """
     stores = [first or DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
     checkpoints = _made(scratch / "checkpoints")
@@ -110,6 +113,9 @@ def prepare_session(
         cwd=cwd,
         author_cwd=recipe.environment.cwd,
         use_dask=recipe.uses_dask,
+        # Where the trace has gaps nobody knows what tasks read and wrote.
+        tasks=tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
+        worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
     )
     path = scratch / "session.json"
     write_session(session, path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbrw_runtime.records import to_json
@@ -19,7 +19,9 @@ class CellReport:
 
     ``outputs`` is ``equal``, ``different``, ``restored`` or ``not compared``; times in seconds.
     ``differences`` are sentences on outputs and files, ``files`` the names of those that differ,
-    ``remarks`` what else there is to say of the comparison.
+    ``remarks`` what else there is to say of the comparison. ``tasks``: of Dask's tasks, how many
+    were ``loaded``, ``run`` or ``needless``, ``misses`` (why tasks ran, with their number), and the
+    seconds ``saved``; empty if there were none.
     """
 
     cell: int
@@ -32,6 +34,7 @@ class CellReport:
     files: tuple[str, ...] = ()
     error: str = ""
     remarks: tuple[str, ...] = ()
+    tasks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,13 @@ class Report:
         return tuple(c.cell for c in self.cells if c.action in ran and c.outputs == outputs)
 
 
+def with_tasks(
+    cells: Sequence[CellReport], counts: Mapping[str, dict[str, Any]]
+) -> list[CellReport]:
+    """The same with what the kernel says of tasks, by the number of the cell."""
+    return [replace(cell, tasks=counts.get(str(cell.cell), {})) for cell in cells]
+
+
 def report_to_json(report: Report) -> dict[str, Any]:
     """The JSON object, with every field."""
     value = to_json(report)
@@ -97,10 +107,18 @@ def report_text(report: Report) -> str:
         others = [name for name in cell.files if name not in said]
         if others:
             lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(others)}")
-        lines += [f"cell {cell.cell}: {text}" for text in cell.remarks]
+        lines += [f"cell {cell.cell}: {text}" for text in (*cell.remarks, *_tasks(cell.tasks))]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(_summary(report))
     return "\n".join(lines)
+
+
+def _tasks(counts: Mapping[str, Any]) -> list[str]:
+    if not counts.get("loaded"):
+        return []
+    text = f"of its tasks {counts['loaded']} were loaded, {counts['run']} run"
+    why = [f"{reason} ({number})" for reason, number in counts["misses"].items()]
+    return [text + (f": {'; '.join(why)}" if why else "")]
 
 
 def _planned(action: str) -> str:

@@ -31,6 +31,7 @@ from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
 from nbrw_runtime.held_store import HeldStore
 from nbrw_runtime.kernel_end import end_children
+from nbrw_runtime.kernel_tasks import KernelTasks
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import RecipeCell, load_document
@@ -69,6 +70,7 @@ class KernelSession:
         hidden = frozenset(shell.user_ns_hidden)
         self.tracker = StateTracker(shell.user_ns, hidden, self.context, providers)
         self.tracker.baseline()
+        self.tasks = self._kernel_tasks(roots[0])
         self._last = 0
         self._ran: list[int] = []  # the cells that the tracker's time counts
         self._late: dict[str, int] = {}
@@ -83,6 +85,19 @@ class KernelSession:
         """Have IPython call us around each cell, before anyone else."""
         self.shell.events.register("pre_run_cell", self.before_cell)
         self.shell.events.register("post_run_cell", self.after_cell)
+        self.tasks.install()
+
+    def _kernel_tasks(self, first: DirectoryStore) -> KernelTasks:
+        orders = self.session
+        known: list[Checkpoint] | None = None
+        if orders.mode != "audit":
+            known = []
+            for path in sorted(Path(orders.checkpoints).glob("*.json")) if orders.tasks else ():
+                with contextlib.suppress(NbrwError, OSError, ValueError):
+                    known.append(self.checkpoint_of(int(path.stem)))
+        return KernelTasks(
+            self.shell.user_ns, orders.cwd, self.store, first, known, orders.worker_data
+        )
 
     # -- around a cell -------------------------------------------------------------------------
 
@@ -97,6 +112,7 @@ class KernelSession:
         if self._cell is not None:
             self._look_back(lambda: self.tracker.before(self._source))
             self._last = self._cell.number
+            self.tasks.begin(self._cell.number)
             _mark(self._cell.number, "begin")
         self._began = time.perf_counter()
 
@@ -138,6 +154,7 @@ class KernelSession:
         self._ran.append(cell.number)
         changes = self.tracker.changes(self._source)
         self._note_late(changes.late)
+        tasks, blobs = self.tasks.collect()
         files, removed, unstored = self._files(cell.number)
         notes = []
         secrets = secret_variables(self.baseline)
@@ -158,6 +175,8 @@ class KernelSession:
             overhead=round(time.perf_counter() - began, 6),
             notes=tuple(notes),
             reads=tuple(sorted(names_of(self._source).used)),
+            tasks=tasks,
+            task_blobs=blobs,
         )
         self._mark_unswept(cell.number)
         self._write(checkpoint)
@@ -398,7 +417,11 @@ class KernelSession:
             self.sweep()
         end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
-        return {"notes": [*self.notes, *getattr(redirect, "notes", ())]}
+        self.notes += self.tasks.end()
+        return {
+            "notes": [*self.notes, *getattr(redirect, "notes", ())],
+            "tasks": self.tasks.by_cell(),
+        }
 
 
 def _mark(number: int, edge: str) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbrw_runtime.dependency import Data
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
 
@@ -38,6 +39,8 @@ class Session:
     author_cwd: str = ""
     written: str = ""
     use_dask: bool = True
+    tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
+    worker_data: tuple[Data, ...] = ()  # given what its workers used
     format: str = SESSION_FORMAT
     version: int = SESSION_VERSION
 

@@ -111,6 +111,34 @@ def test_it_repeats_in_the_shared_folder_and_in_the_authors_own_directory(author
 
 
 @pytest.mark.site
+@pytest.mark.parametrize(
+    ("cell", "old", "new"),
+    [(2, "np.exp(-2.0", "np.exp(-3.0"), (3, "threshold = 10.0", "threshold = 5.0")],
+)
+def test_an_edit_runs_only_the_tasks_that_it_reaches(author, built, site, cell, old, new):
+    """Reading and the means of each day are loaded, or not needed; the report says what ran."""
+    text = (author.home / "proj/climate.ipynb").read_text()
+    assert text.count(old) == 1
+    shutil.copy(author.home / "proj/climate.sif", site.share / "climate.sif")
+    (site.share / "edited.ipynb").write_text(text.replace(old, new))
+    job = "rm -rf w && mkdir w && cd w && apptainer run /share/climate.sif "
+    done = site.run("sh", "-c", job + "repeat /share/edited.ipynb --json", user="alice")
+    cells = {found["cell"]: found for found in report(done.stdout)["cells"]}
+    assert [n for n in cells if cells[n]["action"] == "run"] == list(range(cell, 6))
+    tasks = cells[cell]["tasks"]
+    assert tasks["run"] == sum(tasks["misses"].values())
+    if cell == 2:
+        partitions = tasks["misses"].pop("it is new or edited")
+        assert tasks["loaded"] >= partitions and tasks["saved"] > 0
+        assert set(tasks["misses"]) == {
+            "a task above it runs", "a future that it uses is not what it was, or is not known",
+        }  # fmt: skip
+    else:
+        assert set(tasks["misses"]) <= {"it is new or edited", "a task above it runs"}
+    assert tasks["run"] < 20
+
+
+@pytest.mark.site
 def test_nothing_of_the_callers_python_leaks_in(author, built, site):
     """Variables that steer Python, packages of the user: all without effect."""
     shutil.copy(author.home / "proj/climate.sif", site.share / "climate.sif")

@@ -1,0 +1,151 @@
+"""The tasks that a notebook's kernel starts: stored in an audit, loaded in a repeat.
+
+Nothing of this is imported before the notebook imports distributed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbrw_runtime.checkpoint import Checkpoint
+from nbrw_runtime.dask_redirect import when_client_is_loaded
+from nbrw_runtime.dependency import Data
+from nbrw_runtime.digest import Digest
+from nbrw_runtime.store import DirectoryStore, StackedStore
+
+if TYPE_CHECKING:
+    from nbrw_runtime.task_cache import TaskCache, TaskCounts
+    from nbrw_runtime.task_collect import TaskCollector
+
+#: The oldest release of Dask that this is known to work with.
+OLDEST = (2025, 5)
+_PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
+_SYSTEM = ("/usr/lib", "/usr/share", "/lib", "/etc", "/nbrw")
+
+
+@dataclass
+class KernelTasks:
+    """One kernel's. ``known`` are checkpoints whose tasks may be loaded (None: all run, an audit).
+
+    ``data`` is what the audit's workers used; ``namespace`` is the notebook's, ``directory`` where
+    its own modules are. ``stores`` are all stores, of which workers write to ``first``.
+    """
+
+    namespace: Mapping[str, Any]
+    directory: str
+    stores: StackedStore
+    first: DirectoryStore
+    known: list[Checkpoint] | None = None
+    data: Iterable[Data] = ()
+    notes: list[str] = field(default_factory=list)
+    _cell: int = 0
+    _cache: TaskCache | None = None
+    _collector: TaskCollector | None = None
+    _counts: dict[int, TaskCounts] = field(default_factory=dict)
+
+    def install(self) -> None:
+        """Use it for all clients of Dask that this kernel makes from now on."""
+        global _current
+        _current = self
+        when_client_is_loaded(_begin)
+
+    @property
+    def spool(self) -> Path:
+        """Where workers of this kernel say what they stored."""
+        return Path(self.first.root) / "tasks" / _PROCESS
+
+    def start(self, client: type) -> None:
+        """distributed has been loaded: from now on its clients ask us first."""
+        from nbrw_runtime.task_cache import TaskCache, patch
+        from nbrw_runtime.task_collect import TaskCollector
+        from nbrw_runtime.task_index import TaskIndex
+
+        version = str(getattr(sys.modules.get("dask"), "__version__", "?"))
+        if not _is_known(version):
+            self.notes.append(f"results of tasks are not kept: Dask {version} is not known to work")
+            return
+        index = None
+        if self.known is not None:
+            documents = {c.cell: c.tasks for c in self.known if c.tasks is not None}
+            index = TaskIndex(self.stores, documents, self.data)
+        places = {sysconfig.get_path(kind) for kind in _PLACES}
+        self._collector = TaskCollector(self.spool)
+        self._cache = TaskCache(
+            self.namespace,
+            self.directory,
+            str(self.first.root),
+            str(self.spool),
+            sorted({f"{place}/" for place in (*places, *_SYSTEM) if place}),
+            index,
+        )
+        self._counts[self._cell] = self._cache.start_cell()
+        patch(client, _cache)
+
+    def begin(self, cell: int) -> None:
+        """A cell begins."""
+        self._cell = cell
+        if self._cache is not None:
+            self._counts[cell] = self._cache.start_cell()
+
+    def collect(self) -> tuple[Digest | None, tuple[Digest, ...]]:
+        """What the tasks of the cell that has just ended left: a document, and its blobs.
+
+        Raises StorageError.
+        """
+        found = self._collector.collect(self.first) if self._collector is not None else None
+        return found or (None, ())
+
+    def by_cell(self) -> dict[str, dict[str, Any]]:
+        """What became of the tasks of each cell that had some, for the report."""
+        return {
+            str(cell): counts.as_json()
+            for cell, counts in self._counts.items()
+            if counts.loaded or counts.run
+        }
+
+    def end(self) -> list[str]:
+        """The kernel ends; returns what went wrong, each said once."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        return [*self.notes, *(self._cache.notes if self._cache is not None else ())]
+
+    def fingerprint_of(self, key: Any) -> tuple[str, str] | None:
+        """The fingerprint of a future's task, and that without inputs, if they are known."""
+        found = self._cache.fingerprint_of(key) if self._cache is not None else None
+        return None if found is None else (str(found.digest), str(found.local))
+
+    def restored(self, key: Any, digest: str, local: str) -> None:
+        """A future of the author's came back, with the author's value."""
+        if self._cache is not None:
+            self._cache.restored(key, Digest(digest), Digest(local))
+
+
+_PROCESS = uuid.uuid4().hex
+_current: KernelTasks | None = None
+
+
+def current() -> KernelTasks | None:
+    """Those of this process."""
+    return _current
+
+
+def _cache() -> TaskCache | None:
+    return _current._cache if _current is not None else None
+
+
+def _begin(client: type) -> None:
+    if _current is not None:
+        _current.start(client)
+
+
+def _is_known(version: str) -> bool:
+    try:
+        return tuple(int(part) for part in version.split(".")[:2]) >= OLDEST
+    except ValueError:
+        return False

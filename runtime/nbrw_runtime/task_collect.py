@@ -1,0 +1,79 @@
+"""What workers stored of a cell's tasks is gathered: one document, one blob of small results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nbrw_runtime.digest import Digest, digest_bytes
+from nbrw_runtime.errors import FormatError
+from nbrw_runtime.records import from_json
+from nbrw_runtime.store import DirectoryStore
+from nbrw_runtime.task_record import TaskRecord, either, read_lines, write_tasks
+
+
+@dataclass
+class TaskCollector:
+    """Reads what workers append in the spool, from where it was the last time."""
+
+    spool: Path
+    _offsets: dict[Path, int] = field(default_factory=dict)
+
+    def collect(self, store: DirectoryStore) -> tuple[Digest, tuple[Digest, ...]] | None:
+        """New records as a document in the store, and the blobs that they need; None: no new ones.
+
+        Raises StorageError.
+        """
+        found: dict[str, TaskRecord] = {}
+        payloads: dict[str, bytes] = {}
+        for record, payload in self._new():
+            known = found.get(record.fingerprint)
+            found[record.fingerprint] = record if known is None else either(known, record)
+            payloads[record.digest] = payload
+        if not found:
+            return None
+        segment = bytearray()
+        placed = []
+        for _, record in sorted(found.items()):
+            if record.digest:
+                offset = len(segment)
+                segment += payloads[record.digest]
+                record = replace(record, offset=offset)
+            placed.append(record)
+        where = store.put(bytes(segment)) if segment else None
+        records = [replace(r, segment=where) if r.digest else r for r in placed]
+        blobs = {blob for record in records for blob in record.buffers}
+        if where is not None:
+            blobs.add(where)
+        return store.put(write_tasks(records)), tuple(sorted(blobs))
+
+    def _new(self) -> Iterator[tuple[TaskRecord, bytes]]:
+        for path in sorted(self.spool.glob("*.jsonl")):
+            with open(path, "rb") as stream:
+                stream.seek(self._offsets.get(path, 0))
+                data = stream.read()
+            whole = data.rfind(b"\n") + 1
+            self._offsets[path] = self._offsets.get(path, 0) + whole
+            with open(path.with_suffix(".seg"), "rb") as payloads:
+                for value in read_lines(data[:whole]):
+                    found = _record(value, payloads)
+                    if found is not None:
+                        yield found
+
+
+def _record(value: dict[str, Any], payloads: Any) -> tuple[TaskRecord, bytes] | None:
+    value.pop("segment", None)
+    value["buffers"] = [f"sha256:{digits}" for digits in value.get("buffers", ())]
+    try:
+        record = from_json(TaskRecord, value, "a worker's record")
+    except FormatError:
+        return None
+    payload = b""
+    if record.digest:
+        payloads.seek(record.offset)
+        payload = payloads.read(record.length)
+        if digest_bytes(payload).hex != record.digest:
+            return None  # the disk was full, or the worker was killed
+    return record, payload

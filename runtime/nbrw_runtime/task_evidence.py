@@ -1,0 +1,37 @@
+"""What workers did to files in a cell that none of its tasks was seen to do. Pure.
+
+Python sees what a task opens through Python; Arrow, HDF5 and the like open files by themselves. The
+trace of system calls sees them all, but not which task it was: so it counts for every task of the
+cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime.task_record import TaskRecord
+
+
+def with_evidence(
+    records: Sequence[TaskRecord], cell: int, data: Iterable[Data]
+) -> list[TaskRecord]:
+    """The tasks of a cell, with what the trace knows of its workers."""
+    explained = {path.rstrip("/") for record in records for path in record.reads}
+    changed = " ".join(record.refused for record in records if record.unsafe)
+    reads: dict[str, str | None] = {}
+    doubt = ""
+    for found in data:
+        if cell not in found.cells or "worker" not in found.roles or found.path in explained:
+            continue
+        if found.state is DataState.READ and found.digest is not None:
+            reads[found.path] = found.digest.hex
+        elif found.state is DataState.ABSENT:
+            reads[found.path] = None
+        elif found.path not in changed:
+            what = "wrote" if found.state is DataState.WRITTEN else "used"
+            doubt = doubt or f"a worker {what} {found.path}, and which task did is not known"
+    if doubt:
+        return [replace(r, refused=r.refused or doubt, unsafe=True) for r in records]
+    return [replace(record, reads={**reads, **record.reads}) for record in records]

@@ -1,0 +1,348 @@
+"""What runs around a task on a Dask worker: it stores results, and loads them.
+
+Workers have the notebook's environment, not nbrw: the text of this module is sent to them and
+becomes the module ``nbrw_task_worker`` there (:mod:`nbrw_runtime.task_ship`). So it imports nothing
+but the standard library, and what a worker has in any case.
+
+A worker appends to two files in the *spool*, a directory of one kernel: ``<name>.seg`` has the
+pickles of results one after the other, ``<name>.jsonl`` a line for each result, written when the
+pickle is there. Buffers of 64 kB and more are blobs of their own in the store. A line that is cut
+off counts for nothing, and so does what only a killed worker wrote in part.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import mmap
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+LARGE = 1 << 16  # bytes of a buffer that is a blob of its own
+_SMALL = 4096  # bytes of a result that is stored whatever it cost to compute
+# A result is stored if to store and load it takes less than to compute it anew.
+_STORE_SECONDS, _STORE_BYTES = 0.0002, 200e6
+_LOAD_SECONDS, _LOAD_BYTES = 0.0002, 1e9
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_CHANGES = frozenset(
+    {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
+     "os.chmod", "shutil.rmtree", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
+)  # fmt: skip
+
+
+class Box:
+    """Holds a node of a graph so that Dask does not look into it."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node):
+        self.node = node
+
+    def __reduce__(self):
+        return Box, (self.node,)
+
+
+class Uses(threading.local):
+    """What the task of this thread does with files, as far as Python sees it."""
+
+    active = False
+
+    def begin(self):
+        """A task begins."""
+        self.reads, self.changed, self.active = {}, "", True
+
+    def end(self):
+        """It has ended: what it read, and the first thing that it changed."""
+        self.active = False
+        return self.reads, self.changed
+
+
+_uses = Uses()
+_hooked = False
+_root = ""
+_spool = ""
+_software = ()
+
+
+def configure(root, spool, software):
+    """The store's root, the spool, and directories whose files are software: no task's inputs."""
+    global _root, _spool, _software
+    _root, _spool, _software = root, spool, tuple(software)
+    _watch_files()
+    with contextlib.suppress(ImportError):
+        import numpy.random  # noqa: F401  (its generator is looked at before each task)
+
+
+def _hook(event, arguments):
+    if not _uses.active:
+        return
+    if event == "open":
+        path, mode, flags = arguments
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        name = os.path.abspath(os.fsdecode(path))
+        if (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & _WRITES:
+            if not name.startswith(("/dev/", "/proc/")):
+                _uses.changed = _uses.changed or name
+        elif not name.startswith(("/proc/", "/sys/", "/dev/")):
+            _uses.reads.setdefault(name, None)
+    elif event in ("os.listdir", "os.scandir"):
+        _uses.reads.setdefault(os.path.abspath(os.fsdecode(arguments[0] or ".")) + "/", None)
+    elif event in _CHANGES:
+        _uses.changed = _uses.changed or f"{event} {arguments[0]}"
+    elif event == "socket.connect":
+        _uses.changed = _uses.changed or f"a connection to {arguments[1]}"
+
+
+def _watch_files():
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        sys.addaudithook(_hook)
+
+
+def run(ticket, box, inputs):
+    """Execute a task, and store what it gives. Nothing that goes wrong here is the task's affair.
+
+    ``ticket``: the task's fingerprint, and a label.
+    """
+    before = _generator()
+    _uses.begin()
+    start, began = time.time_ns(), time.perf_counter()
+    try:
+        value = box.node(inputs)
+    finally:
+        seconds = time.perf_counter() - began
+        reads, changed = _uses.end()
+    try:
+        _finish(ticket, value, inputs, seconds, (reads, changed), before, start)
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            text = f"it could not be stored: {type(error).__name__}: {error}"
+            _segment().note(ticket, seconds, text, unsafe=True)
+    return value
+
+
+def load(where):
+    """A stored result. Raises ValueError if it is not what it was."""
+    with open(where["path"], "rb") as stream:
+        stream.seek(where["offset"])
+        payload = stream.read(where["length"])
+    _check(payload, where["digest"], where["path"])
+    buffers = [_map(path, digest) for path, digest in where["buffers"]]
+    return pickle.loads(payload, buffers=buffers)
+
+
+def _map(path, digest):
+    with open(path, "rb") as stream:
+        found = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    _check(found, digest, path)
+    return found
+
+
+def _check(data, digest, path):
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise ValueError(f"a stored result in {path} is corrupt: its digest is {found}")
+
+
+# -- whether a result is stored --------------------------------------------------------------------
+
+
+def _generator():
+    # Not Python's own: Dask draws from that in other threads all the time.
+    numpy = sys.modules.get("numpy.random")
+    state = numpy.get_state() if numpy is not None else None
+    return state and (state[0], state[1].tobytes(), *state[2:])
+
+
+def _finish(ticket, value, inputs, seconds, uses, before, start):
+    reads, changed = uses
+    segment = _segment()
+    if changed:
+        text = f"it changes something outside: {changed}"
+        segment.note(ticket, seconds, text, unsafe=True)
+        return
+    stamps = _stamps(reads, start)
+    reason = _unstorable(value, seconds, inputs)
+    if not reason:
+        try:
+            _store(segment, ticket, value, seconds, stamps)
+        except OSError:
+            raise
+        except Exception as error:
+            reason = f"its result cannot be pickled: {type(error).__name__}: {error}"
+    if reason:
+        # A result that is drawn is the same again only if it is loaded. (What a task's own code
+        # draws is in its fingerprint; here it is libraries.)
+        drawn = _generator() != before
+        segment.note(ticket, seconds, reason, stamps, drawn)
+
+
+def _unstorable(value, seconds, inputs):
+    """Why a result is not stored; empty: it is."""
+    if hasattr(value, "__next__") or hasattr(value, "__await__"):
+        return f"its result is an iterator ({type(value).__name__})"
+    size = _size(value)
+    if not _is_worth(size, seconds, inputs):
+        return f"{size} bytes take longer to store and load than {seconds:.4f} s to compute"
+    return ""
+
+
+def _is_worth(size, seconds, inputs):
+    if size <= _SMALL:
+        return True
+    again = seconds + sum(_LOAD_SECONDS + _size(v) / _LOAD_BYTES for v in inputs.values())
+    return _STORE_SECONDS + _LOAD_SECONDS + size / _STORE_BYTES + size / _LOAD_BYTES <= again
+
+
+def _size(value):
+    from dask.sizeof import sizeof
+
+    return sizeof(value)
+
+
+# -- storing ---------------------------------------------------------------------------------------
+
+
+def _store(segment, ticket, value, seconds, reads):
+    import cloudpickle
+
+    large = []
+
+    def take(buffer):
+        raw = buffer.raw()
+        if raw.nbytes < LARGE:
+            return True
+        large.append(raw)
+        return False
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj):
+            if isinstance(obj, io.IOBase):
+                # cloudpickle would make a text of it.
+                raise TypeError("an open file cannot be stored")
+            return super().reducer_override(obj)
+
+    stream = io.BytesIO()
+    Pickler(stream, protocol=5, buffer_callback=take).dump(value)
+    payload = stream.getvalue()
+    buffers = [_put_blob(_root, raw) for raw in large]
+    size = len(payload) + sum(raw.nbytes for raw in large)
+    segment.add(ticket, seconds, payload, buffers, size, reads)
+
+
+_digests: dict = {}
+
+
+def _stamps(reads, start):
+    """Digests of the files that a task read; None for one that is not there.
+
+    Raises ValueError if one has changed since the task began (``start``, in ns since the epoch).
+    """
+    found = {}
+    for path in reads:
+        if path.startswith(_software):
+            continue
+        try:
+            found[path] = digest_of(path, start)
+        except FileNotFoundError:
+            found[path] = None
+    return found
+
+
+def digest_of(path, start=None):
+    """The digest of a file's content, or (with a slash at its end) of a directory's names."""
+    status = os.stat(path)
+    if start is not None and max(status.st_mtime_ns, status.st_ctime_ns) >= start:
+        raise ValueError(f"{path} changed while the task ran")
+    key = path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    if key not in _digests:
+        if path.endswith("/"):
+            names = json.dumps(sorted(os.listdir(path)))
+            return hashlib.sha256(names.encode()).hexdigest()
+        total = hashlib.sha256()
+        with open(path, "rb") as stream:
+            while chunk := stream.read(1 << 20):
+                total.update(chunk)
+        _digests[key] = total.hexdigest()
+    return _digests[key]
+
+
+def _put_blob(root, data):
+    digits = hashlib.sha256(data).hexdigest()
+    directory = os.path.join(root, "sha256")
+    target = os.path.join(directory, digits)
+    if not os.path.exists(target):
+        os.makedirs(directory, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+            os.chmod(name, 0o444)
+            os.rename(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    return digits
+
+
+class Segment:
+    """Two files of this process; appended to by all of its threads, one after the other."""
+
+    def __init__(self, directory):
+        os.makedirs(directory, exist_ok=True)
+        name = os.path.join(directory, f"{os.getpid()}-{uuid.uuid4().hex[:12]}")
+        self._lock = threading.Lock()
+        self._name = os.path.basename(name)
+        self._data = open(f"{name}.seg", "ab", buffering=0)  # noqa: SIM115  (as long as the worker)
+        self._lines = open(f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._offset = 0
+
+    def add(self, ticket, seconds, payload, buffers, size, reads):
+        """A result."""
+        digest = hashlib.sha256(payload).hexdigest()
+        with self._lock:
+            offset = self._offset
+            written = 0
+            try:
+                while written < len(payload):
+                    written += self._data.write(payload[written:])
+            finally:
+                self._offset += written
+            self._line(
+                ticket, seconds, segment=self._name, offset=offset, length=len(payload),
+                digest=digest, buffers=buffers, size=size, reads=reads,
+            )  # fmt: skip
+
+    def note(self, ticket, seconds, reason, reads=None, unsafe=False):
+        """Why there is none; ``unsafe``: nor may anything be used again that depends on it."""
+        with self._lock:
+            self._line(ticket, seconds, refused=reason, unsafe=unsafe, reads=reads or {})
+
+    def _line(self, ticket, seconds, **more):
+        record = {
+            "fingerprint": ticket[0], "label": ticket[1], "seconds": round(seconds, 6), **more,
+        }  # fmt: skip
+        data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        if self._lines.write(data) != len(data):
+            # Whoever reads skips what is no line of JSON.
+            self._lines.write(b"\n")
+            raise OSError("the disk is full")
+
+
+_segments: dict = {}
+_making = threading.Lock()
+
+
+def _segment():
+    with _making:
+        key = (_spool, os.getpid())
+        if key not in _segments:
+            _segments[key] = Segment(_spool)
+        return _segments[key]

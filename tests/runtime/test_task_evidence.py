@@ -1,0 +1,46 @@
+"""What workers did unseen by Python counts for every task of the cell."""
+
+from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime.digest import digest_bytes
+from nbrw_runtime.task_evidence import with_evidence
+from nbrw_runtime.task_record import TaskRecord
+
+CONTENT = digest_bytes(b"content")
+SEEN = TaskRecord("a", reads={"/d/seen.csv": CONTENT.hex})
+OTHER = TaskRecord("b")
+
+
+def used(path, state=DataState.READ, cells=(2,), roles=("worker",)):
+    """Something that the trace saw."""
+    return Data(path, state, cells, roles, digest=CONTENT if state is DataState.READ else None)
+
+
+def test_a_file_that_no_task_was_seen_to_read_is_an_input_of_all():
+    """Arrow opens files by itself; one that is not there counts, too."""
+    data = [used("/d/part.parquet"), used("/d/none", DataState.ABSENT), used("/d/seen.csv")]
+    first, second = with_evidence([SEEN, OTHER], 2, data)
+    assert second.reads == {"/d/part.parquet": CONTENT.hex, "/d/none": None}
+    assert first.reads == {**second.reads, **SEEN.reads}
+
+
+def test_other_cells_and_the_kernel_are_no_evidence():
+    """Their files are theirs."""
+    data = [used("/d/x", cells=(1, 3)), used("/d/y", roles=("kernel", "child"))]
+    assert with_evidence([SEEN, OTHER], 2, data) == [SEEN, OTHER]
+
+
+def test_a_file_that_nobody_is_known_to_have_written_puts_all_in_doubt():
+    """One whose task is known does not: that task is unsafe as it is."""
+    data = [used("/d/out.parquet", DataState.WRITTEN)]
+    found = with_evidence([SEEN, OTHER], 2, data)
+    assert all(record.unsafe and "/d/out.parquet" in record.refused for record in found)
+    writer = TaskRecord("c", refused="it changes something outside: /d/out.parquet", unsafe=True)
+    assert with_evidence([SEEN, writer], 2, data) == [SEEN, writer]
+
+
+def test_a_directory_that_a_worker_listed_unseen_puts_all_in_doubt():
+    """Seen by Python it is an input like others."""
+    data = [used("/d/parts", DataState.LISTED)]
+    assert all(record.unsafe for record in with_evidence([OTHER], 2, data))
+    lister = TaskRecord("a", reads={"/d/parts/": "00"})
+    assert with_evidence([lister], 2, data) == [lister]
