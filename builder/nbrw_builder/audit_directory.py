@@ -171,6 +171,8 @@ class AuditDirectory:
             if number.isdigit() and path.is_file() and number not in traces:
                 with contextlib.suppress(OSError):
                     path.unlink()
+        # What workers of a kernel that was killed left.
+        shutil.rmtree(self.store_root / "tasks", ignore_errors=True)
         for digest in self.store:
             if digest not in needed:
                 with contextlib.suppress(OSError):

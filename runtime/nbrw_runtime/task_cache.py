@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbrw_runtime import task_ship
+from nbrw_runtime.dask_tasks import load_function
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_index import TaskIndex, has_changed
@@ -87,9 +88,12 @@ class TaskCache:
         self._sound[key] = True
 
     def fingerprint_of(self, key: Any) -> Fingerprint | None:
-        """That of a task of this kernel, if what led to it is known."""
+        """That of a task of this kernel, if its result is the one that the fingerprint had before.
+
+        (One that ran in a repeat may have come to something else, by chance.)
+        """
         found = self._known.get(key)
-        return found if isinstance(found, Fingerprint) else None
+        return found if isinstance(found, Fingerprint) and self._sound.get(key) else None
 
     def rewritten(self, client: Any, expr: Any, keys: Sequence[Any]) -> Any:
         """The same to Dask, with loads, and with tasks that store what they give."""
@@ -98,6 +102,8 @@ class TaskCache:
         if any(str(key).startswith(OWN_PREFIX) for key in keys) or not hasattr(expr, "_parameters"):
             return expr
         graph = convert_legacy_graph(dict(expr.__dask_graph__()))
+        if len(graph) == 1 and any(_is_own(node) for node in graph.values()):
+            return expr  # a future that is restored
         annotations = expr.__dask_annotations__() if hasattr(expr, "__dask_annotations__") else {}
         shuffles = without_shuffles(graph)
         found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
@@ -124,7 +130,8 @@ class TaskCache:
         if self._index is None:
             return TaskPlan(run=list(inputs))
         texts = {key: _text(f) for key, f in found.items()}
-        return plan_tasks(keys, inputs, texts, self._index.find, has_changed, self._sound, passive)
+        changed = functools.lru_cache(maxsize=None)(has_changed)  # (many tasks, the same files)
+        return plan_tasks(keys, inputs, texts, self._index.find, changed, self._sound, passive)
 
     def _nodes(
         self,
@@ -241,6 +248,10 @@ def _without_warning() -> Iterator[None]:
 
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
         yield
+
+
+def _is_own(node: Any) -> bool:
+    return getattr(node, "func", None) is load_function()
 
 
 def _passive(graph: Mapping[Any, Any]) -> set[Any]:
