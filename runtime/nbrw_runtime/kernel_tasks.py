@@ -112,6 +112,9 @@ class KernelTasks:
 
     def end(self) -> list[str]:
         """The kernel ends; returns what went wrong, each said once."""
+        global _current
+        if _current is self:
+            _current = None
         shutil.rmtree(self.spool, ignore_errors=True)
         return [*self.notes, *(self._cache.notes if self._cache is not None else ())]
 

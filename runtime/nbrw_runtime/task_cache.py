@@ -27,6 +27,10 @@ from nbrw_runtime.task_shuffle import without_shuffles
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _METHOD = "_graph_to_futures"
+_ELSEWHERE = (
+    "results of tasks are not kept: the client is asynchronous, or was given the address of its "
+    "scheduler instead of the cluster"
+)
 
 
 @dataclass
@@ -219,9 +223,12 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         cache = cache_of()
         keys = list(keys)
         new = expr
-        if cache is not None and not options.get("actors") and _is_ours(self):
+        if cache is not None and not options.get("actors"):
             try:
-                new = cache.rewritten(self, expr, keys)
+                if _is_ours(self):
+                    new = cache.rewritten(self, expr, keys)
+                else:
+                    cache.note(_ELSEWHERE)
             except Exception as error:
                 cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
         if new is expr:

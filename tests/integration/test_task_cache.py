@@ -231,3 +231,13 @@ def test_a_corrupt_result_is_computed_again(tmp_path, client):
     again = Kernel(tmp_path, client, known)
     assert again.run(START, way) == first
     assert again.cache.counts.loaded == 0 and "tasks ran as usual" in again.cache.notes[0]
+
+
+def test_a_client_of_an_address_is_left_alone(tmp_path, client):
+    """Its scheduler may be anywhere, where our functions are not known. It is said once."""
+    with distributed.Client(client.cluster.scheduler_address) as other:
+        audit = Kernel(tmp_path, other)
+        assert audit.run(START, WAYS["submit"], WAYS["delayed"]) == 18
+    assert audit.cache.counts.run == 0
+    (note,) = audit.cache.notes
+    assert "address" in note
