@@ -7,11 +7,15 @@ cell.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime.paths import is_system
 from nbrw_runtime.task_record import TaskRecord
+
+_PACKAGES = re.compile(r"/(site|dist)-packages(/|\Z)")
 
 
 def with_evidence(
@@ -25,6 +29,9 @@ def with_evidence(
     for found in data:
         if cell not in found.cells or "worker" not in found.roles or found.path in explained:
             continue
+        looked = found.state in (DataState.LISTED, DataState.ABSENT)
+        if _PACKAGES.search(found.path) or (looked and is_system(found.path)):
+            continue  # software: the image has it, or fingerprints name its version
         if found.state is DataState.READ and found.digest is not None:
             reads[found.path] = found.digest.hex
         elif found.state is DataState.ABSENT:
@@ -33,5 +40,5 @@ def with_evidence(
             what = "wrote" if found.state is DataState.WRITTEN else "used"
             doubt = doubt or f"a worker {what} {found.path}, and which task did is not known"
     if doubt:
-        return [replace(r, refused=r.refused or doubt, unsafe=True) for r in records]
+        return [replace(r, refused=r.refused if r.unsafe else doubt, unsafe=True) for r in records]
     return [replace(record, reads={**reads, **record.reads}) for record in records]

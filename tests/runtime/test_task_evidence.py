@@ -29,6 +29,17 @@ def test_other_cells_and_the_kernel_are_no_evidence():
     assert with_evidence([SEEN, OTHER], 2, data) == [SEEN, OTHER]
 
 
+def test_software_is_no_evidence():
+    """Python lists the directories of packages, and looks for files in vain there."""
+    place = "/home/ada/env/lib/python3.11/site-packages"
+    data = [used(place, DataState.LISTED), used(f"{place}/x.libs", DataState.LISTED)]
+    data += [
+        used(f"{place}/none.py", DataState.ABSENT),
+        used("/usr/share/zoneinfo", DataState.LISTED),
+    ]
+    assert with_evidence([SEEN, OTHER], 2, data) == [SEEN, OTHER]
+
+
 def test_a_file_that_nobody_is_known_to_have_written_puts_all_in_doubt():
     """One whose task is known does not: that task is unsafe as it is."""
     data = [used("/d/out.parquet", DataState.WRITTEN)]
