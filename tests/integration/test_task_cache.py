@@ -85,8 +85,11 @@ class Kernel:
         """What ``out`` is in the end. Nothing of it is left on the cluster."""
 
         usual = type(self.client)
-        # (A class of its own, so that the next kernel's is unpatched.)
-        Patched = type("Patched", (usual,), {"_graph_to_futures": usual._graph_to_futures})
+        # A class of its own, so that the next kernel's is unpatched; a kernel of another test in
+        # this process may have patched the usual one.
+        method = usual._graph_to_futures
+        method = getattr(method, "__wrapped__", method)
+        Patched = type("Patched", (usual,), {"_graph_to_futures": method})
         patch(Patched, lambda: self.cache)
         self.client.__class__ = Patched
         try:
