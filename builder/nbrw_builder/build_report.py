@@ -8,8 +8,8 @@ from rich.console import Console
 
 from nbrw_builder.audit_execution import CellDone
 from nbrw_builder.build import Built
-from nbrw_runtime.describe import describe, human_size, verification_lines
-from nbrw_runtime.outside import from_outside, outside_lines
+from nbrw_runtime.describe import describe, human_size, marks_lines, verification_lines
+from nbrw_runtime.outside import from_outside
 from nbrw_runtime.records import to_json
 from nbrw_runtime.versions import FILE_PREFIX
 
@@ -70,6 +70,7 @@ def print_built(built: Built, console: Console) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     recipe = built.recipe
+    description = describe(recipe)
     restored = [cell for cell in built.cells if cell.action == "restored"]
     for cell in built.cells if restored else ():
         if cell.action == "run":
@@ -80,7 +81,7 @@ def print_built(built: Built, console: Console) -> None:
         for omitted in found.omitted:
             name = omitted.name.removeprefix(FILE_PREFIX)
             line(f"cell {found.cell}: {name} ({omitted.type}) is not stored: {omitted.reason}")
-    for text in outside_lines(from_outside(recipe)):
+    for text in marks_lines(description):
         line(text)
     for note in built.notes[:_NOTES_SHOWN]:
         line(f"note: {note}")
@@ -93,7 +94,7 @@ def print_built(built: Built, console: Console) -> None:
     )
     path = built.image.path
     size = path.stat().st_size if path.is_file() else _size_below(path)
-    for text in verification_lines(describe(recipe)):
+    for text in verification_lines(description):
         line(text)
     line(f"wrote {path}: {built.image.kind}, {human_size(size)}, {built.image.digest}")
 

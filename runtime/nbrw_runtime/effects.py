@@ -166,8 +166,8 @@ def _effects(
             for decorator in child.decorator_list:
                 if isinstance(decorator, ast.Call):
                     yield from _called(decorator)
-                else:
-                    yield from (Effect(path, "call") for path in filter(None, [_dotted(decorator)]))
+                elif path := _dotted(decorator):
+                    yield Effect(path, "call")
                 yield from _effects(decorator, None)
             methods: dict[str, tuple[Effect, ...]] = {}
             if isinstance(child, ast.ClassDef):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import time
@@ -506,15 +507,20 @@ class Follower:
             compared = "not compared" if author is None else "equal"
         if found or files.differences:
             compared = "different"
-            found_outside = from_outside(self.recipe).get(step.audited or 0)
-            if found_outside:
-                files.remarks.append(f"it takes {', '.join(found_outside)} from outside")
+            outside = self._outside.get(step.audited or 0)
+            if outside:
+                files.remarks.append(f"it takes {', '.join(outside)} from outside")
         return {
             "outputs": compared,
             "differences": (*found, *files.differences),
             "files": tuple(files.names),
             "remarks": tuple(files.remarks),
         }
+
+    @functools.cached_property
+    def _outside(self) -> dict[int, tuple[str, ...]]:
+        """What the author's cells take from outside; asked for only where outputs differ."""
+        return from_outside(self.recipe)
 
     def _fail(self, number: int, text: str, report: CellReport | None = None) -> None:
         base = report or CellReport(number, "failed", self.forced.get(number, ""))

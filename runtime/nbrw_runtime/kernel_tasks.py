@@ -9,7 +9,7 @@ import shutil
 import sys
 import sysconfig
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,8 @@ _SYSTEM = ("/usr/lib", "/usr/share", "/lib", "/etc", "/nbrw")
 
 @dataclass
 class KernelTasks:
-    """One kernel's. ``known`` are checkpoints whose tasks may be loaded (None: all run, an audit).
+    """One kernel's. ``known`` gives the checkpoints whose tasks may be loaded, when Dask is loaded
+    (None: all tasks run, an audit).
 
     ``data`` is what the audit's workers used; ``namespace`` is the notebook's, ``directory`` where
     its own modules are. ``stores`` are all stores, of which workers write to ``first``.
@@ -42,7 +43,7 @@ class KernelTasks:
     directory: str
     stores: StackedStore
     first: DirectoryStore
-    known: list[Checkpoint] | None = None
+    known: Callable[[], Iterable[Checkpoint]] | None = None
     data: Iterable[Data] = ()
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
@@ -73,7 +74,7 @@ class KernelTasks:
             return
         index = None
         if self.known is not None:
-            documents = {c.cell: c.tasks for c in self.known if c.tasks is not None}
+            documents = {c.cell: c.tasks for c in self.known() if c.tasks is not None}
             index = TaskIndex(self.stores, documents, self.data)
         places = {sysconfig.get_path(kind) for kind in _PLACES}
         self._collector = TaskCollector(self.spool)

@@ -68,11 +68,12 @@ def is_local(name: str) -> bool:
     if name in ("", "__main__", "builtins") or name.partition(".")[0] == "nbrw_runtime":
         return False
     module = sys.modules.get(name)
-    return module is not None and _is_own_file(getattr(module, "__file__", None))
+    return module is not None and is_own_file(getattr(module, "__file__", None))
 
 
 @functools.cache
-def _is_own_file(path: str | None) -> bool:
+def is_own_file(path: str | None) -> bool:
+    """Whether a module's file is neither Python's nor installed."""
     if not path:
         return False
     path = os.path.abspath(path)

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,15 +89,18 @@ class KernelSession:
 
     def _kernel_tasks(self, first: DirectoryStore) -> KernelTasks:
         orders = self.session
-        known: list[Checkpoint] | None = None
-        if orders.mode != "audit":
-            known = []
-            for path in sorted(Path(orders.checkpoints).glob("*.json")) if orders.tasks else ():
-                with contextlib.suppress(NbrwError, OSError, ValueError):
-                    known.append(self.checkpoint_of(int(path.stem)))
+        known = None if orders.mode == "audit" else self._checkpoints_with_tasks
         return KernelTasks(
             self.shell.user_ns, orders.cwd, self.store, first, known, orders.worker_data
         )
+
+    def _checkpoints_with_tasks(self) -> Iterator[Checkpoint]:
+        """Those whose tasks may be loaded."""
+        if not self.session.tasks:
+            return
+        for path in sorted(Path(self.session.checkpoints).glob("*.json")):
+            with contextlib.suppress(NbrwError, OSError, ValueError):
+                yield self.checkpoint_of(int(path.stem))
 
     # -- around a cell -------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class TaskCache:
         counts.needless += len(graph.keys() - passive) - len(plan.load) - len(run)
         counts.saved += sum(record.seconds for record in plan.load.values())
         if self._index is not None:
-            counts.misses.update(plan.reasons[key] for key in run if plan.reasons[key])
+            counts.misses.update(plan.misses(passive))
 
     def note(self, text: str) -> None:
         """Something went wrong; said once."""

@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 
 from nbrw_runtime.digest import digest_file, digest_json
-from nbrw_runtime.local_modules import is_local
+from nbrw_runtime.local_modules import is_local, is_own_file
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _CLOSED = frozenset({"", "__main__"})
@@ -145,11 +145,7 @@ class Modules:
             if spec is None:
                 return None
             origin, paths = spec.origin, list(spec.submodule_search_locations or ())
-        return origin if origin and _is_own_path(origin) else None
-
-
-def _is_own_path(path: str) -> bool:
-    return not any(f"{os.sep}{part}{os.sep}" in path for part in ("site-packages", "dist-packages"))
+        return origin if is_own_file(origin) else None
 
 
 def _signature(path: str) -> _Signature:

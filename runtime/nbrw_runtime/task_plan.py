@@ -27,17 +27,17 @@ class Unknown:
 
 @dataclass
 class TaskPlan:
-    """``load`` and ``run`` have all keys that are needed; ``misses`` counts reasons to run."""
+    """``load`` and ``run`` have all keys that are needed."""
 
     load: dict[Key, TaskRecord] = field(default_factory=dict)
     run: list[Key] = field(default_factory=list)
     sound: dict[Key, bool] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
 
-    @property
-    def misses(self) -> Counter[str]:
-        """Reasons, and how many tasks have each."""
-        return Counter(self.reasons[key] for key in self.run if self.reasons[key])
+    def misses(self, besides: AbstractSet[Key] = frozenset()) -> Counter[str]:
+        """Why tasks run, and how many for each reason; but for some keys."""
+        run = (key for key in self.run if key not in besides)
+        return Counter(self.reasons[key] for key in run if self.reasons[key])
 
 
 def plan_tasks(
