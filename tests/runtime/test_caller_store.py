@@ -253,7 +253,8 @@ def test_everything_can_be_removed(opened, tmp_path):
 
 def test_what_workers_of_a_killed_kernel_have_left_goes_too(opened, tmp_path):
     """Their spool is in the store, as they can reach it."""
-    spool = opened.blobs.root / "tasks" / "a kernel"
+    with opened() as store:
+        spool = store.blobs.root / "tasks" / "a kernel"
     spool.mkdir(parents=True)
     (spool / "7-a.seg").write_bytes(b"x" * 1000)
     (spool / "7-a.jsonl").write_bytes(b"")
