@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: Seconds that a task sleeps, and below which no task of a case can have run.
-SLEEP, LOADED = 0.5, 0.4
+SLEEP, LOADED = 0.8, 0.7
 HEAD = f"import functools, time\ndef wait():\n    time.sleep({SLEEP})\n"
 CALL = "def pipeline(call):\n    return call(work, 5)\n"
 

@@ -97,7 +97,7 @@ class Bench:
                 if run["out"] != (edit.after if edited else edit.before):
                     self.failures.append(f"edit of {edit.name}, {name}: {run['out']}")
         for peer in peers.PEERS:
-            place = self.place / f"edits {peer.environment} {peer.tool}"
+            place = self.place / f"edits-{peer.environment}-{peer.tool}"
             print(f"edits: {peer.name}", file=sys.stderr, flush=True)
             self.edits[peer.name] = wrong_results.of_peer(peer, self.python(peer), EDITS, place)
 
@@ -168,13 +168,17 @@ def measure(
     bench: Bench, parts: list[str], workloads: dict[str, list[Workload]], number: int
 ) -> None:
     """One round."""
-    seen = dict.fromkeys(w for part in parts for w in workloads.get(part, ()))
-    for workload in seen:
-        if number < bench.options.large_rounds or not is_large(workload):
+
+    def is_due(workload: Workload) -> bool:
+        return number < bench.options.large_rounds or not is_large(workload)
+
+    for workload in dict.fromkeys(w for part in parts for w in workloads.get(part, ())):
+        if is_due(workload):
             bench.workload(workload)
     for workload in workloads["peers"] if "peers" in parts else ():
         for peer in peers.PEERS:
-            bench.peer(peer, workload)
+            if is_due(workload):
+                bench.peer(peer, workload)
 
 
 def show(bench: Bench, parts: list[str], workloads: dict[str, list[Workload]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from edits import LOADED, Edit
 from figures import (
     VARIANTS,
+    Case,
     Goal,
     Results,
     growth,
@@ -122,19 +123,36 @@ def peers(measured: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> 
 
 
 def wrong(edits: Sequence[Edit], found: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
-    """What each tool did with each edit; ``found[tool][run]`` is a list by edit."""
-    rows: Rows = []
-    bad = dict.fromkeys(found, 0)
-    for number_, edit in enumerate(edits):
-        cells = [edit.name, "another result" if edit.matters else "none"]
-        for tool, runs in found.items():
-            three = (runs["before"][number_], runs["again"][number_], runs["after"][number_])
-            case = judged(*three, (edit.before, edit.after), LOADED)
-            bad[tool] += case.stale
-            cells.append(f"**{case.words}**" if case.stale else case.words)
-        rows.append(cells)
-    rows.append(["**wrong results**", "", *(str(count) for count in bad.values())])
-    return table(["edit", "must give", *found], rows)
+    """What each tool did with each edit; ``found[tool][run]`` is a list by edit.
+
+    A tool that fails with all of them is below the table.
+    """
+    cases = {
+        tool: [
+            judged(*three, right=(edit.before, edit.after), loaded=LOADED)
+            for edit, *three in zip(edits, *runs.values(), strict=True)
+        ]
+        for tool, runs in found.items()
+    }
+    broken = {tool: mine[0].words for tool, mine in cases.items() if mine and all_fail(mine)}
+    shown = {tool: mine for tool, mine in cases.items() if tool not in broken}
+    rows = [
+        [edit.name, "another" if edit.matters else "the same", *map(told, line)]
+        for edit, *line in zip(edits, *shown.values(), strict=True)
+    ]
+    rows.append(["**wrong results**", "", *(str(sum(c.stale for c in m)) for m in shown.values())])
+    below = [f"\n{tool}: {words}." for tool, words in broken.items()]
+    return "\n".join([table(["edit", "right result", *shown], rows), *below])
+
+
+def all_fail(cases: Sequence[Case]) -> bool:
+    """Whether a tool did nothing else."""
+    return all(case.words.startswith("fails") for case in cases)
+
+
+def told(case: Case) -> str:
+    """A wrong result stands out."""
+    return f"**{case.words}**" if case.stale else case.words
 
 
 def goals(found: Sequence[Goal]) -> str:

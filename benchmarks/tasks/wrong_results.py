@@ -23,7 +23,8 @@ def of_nbrw(edits: Sequence[Edit], place: Path) -> Results:
     place.mkdir(parents=True)
     for name, edited in RUNS:
         lay_out(edits, edited, place)
-        cells = [f"{CLUSTER}results = []\n"]
+        # All is started before time is taken.
+        cells = [f"{CLUSTER}results = []\nclient.submit(abs, -1).result()\n"]
         for edit in edits:
             cells.append(
                 f"{edit.source(edited, str(place))}"
