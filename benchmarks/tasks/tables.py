@@ -27,8 +27,8 @@ Rows = list[list[str]]
 
 def table(head: Sequence[str], rows: Rows) -> str:
     """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def number(value: float | None, digits: int = 3) -> str:
