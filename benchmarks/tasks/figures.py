@@ -50,13 +50,19 @@ def whole(found: Round) -> float:
 
 
 def per_task(found: Round, part: str = "rewriting") -> float:
-    """Microseconds for each task of the graphs: fingerprints, look-up, plan, new graph.
+    """Microseconds for a task, the median of all tasks; a graph's tasks share its cost.
 
-    ``part``: ``fingerprints`` alone, or ``cpu``, of the same thread.
+    ``part``: ``rewriting`` is fingerprints, look-up, plan and new graph; ``fingerprints`` are these
+    alone, ``cpu`` is the rewriting's CPU time (the notebook's thread may wait for Dask's).
     """
-    calls = found["probe"]["graphs"]
-    total = sum(call[part] for call in calls)
-    return 1e6 * float(total) / max(1, sum(call["tasks"] for call in calls))
+    graphs = [graph for graph in found["probe"]["graphs"] if graph["tasks"]]
+    costs = sorted((graph[part] / graph["tasks"], graph["tasks"]) for graph in graphs)
+    left = sum(count for _, count in costs) / 2
+    for cost, count in costs:
+        left -= count
+        if left <= 0:
+            return 1e6 * float(cost)
+    return 0.0
 
 
 def median(rounds: Sequence[Round], value: Callable[[Round], float]) -> float | None:

@@ -28,7 +28,6 @@ def _rewritten(original):
         finally:
             took, cpu = time.perf_counter() - began, time.thread_time() - cpu
             shipped = _inside.pop("shipped")
-            _shipped[0] += shipped
             graphs.append({**_inside, "rewriting": took - shipped, "cpu": cpu})
 
     return rewritten
@@ -53,7 +52,9 @@ def _ship(original):
         try:
             return original(*args, **options)
         finally:
-            _inside["shipped"] = _inside.get("shipped", 0.0) + time.perf_counter() - began
+            took = time.perf_counter() - began
+            _shipped[0] += took
+            _inside["shipped"] = _inside.get("shipped", 0.0) + took
 
     return ship
 

@@ -7,7 +7,7 @@ tasks that do nothing, and of 50 ms. peers: the same tasks with joblib.Memory, P
 and graphchain. wrong: what each tool gives after an edit. Each run is a new kernel (or process)
 with a new cluster of two workers of one thread each; rounds are interleaved, figures are medians,
 "±" is half of what lies between the largest and the smallest. The time of a cell has all of what
-nbrw does after it. Every value is checked; one that is wrong is a failure. Kernels are those that
+nbrw does after it; a cost per task is the median of all tasks. Every value is checked; one that is wrong is a failure. Kernels are those that
 audits and repeats start, without tracer and image (benchmarks/audit and repeat have these).
 
 The others are installed into environments of their own (--environments DIR keeps them). All of it
@@ -22,6 +22,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import tables
 import wrong_results
 from edits import EDITS
 from figures import VARIANTS, goals
-from workloads import FUNCTIONS, WORK, Workload, by_size
+from workloads import Workload, by_size
 
 PARTS = ("costs", "times", "peers", "wrong")
 SHAPES = ("map", "tree", "delayed", "array", "frame")
@@ -77,8 +78,7 @@ class Bench:
         """A round of another tool with the functions and numbers of a map."""
         place = self.place / "peer"
         place.mkdir()
-        text = "import time\n" + FUNCTIONS.format(work=WORK[workload.work].format(leaf=LEAF))
-        (place / "bench_functions.py").write_text(text)
+        (place / "bench_functions.py").write_text(f"import time\n{workload.functions}")
         found: dict[str, Any] = {}
         for variant in VARIANTS[:3]:
             print(f"{workload.name}: {variant}, {peer.name}", file=sys.stderr, flush=True)
@@ -115,7 +115,7 @@ def chosen(options: argparse.Namespace) -> dict[str, list[Workload]]:
     sizes = [size for size in sorted(options.sizes) if size <= 10_000]
     maps = [Workload("map", size) for size in sorted(options.sizes)]
     least = min(options.sizes)
-    timed = [Workload("map", least, work, LEAF) for work in ("sleep", "cpu")]
+    timed = [Workload("map", least, work, LEAF, rate()) for work in ("sleep", "cpu")]
     if most >= 10_000:
         timed.append(Workload("map", 10_000, "sleep", LEAF))
     others = [Workload(shape, size) for shape in SHAPES[1:] for size in sizes]
@@ -124,6 +124,13 @@ def chosen(options: argparse.Namespace) -> dict[str, list[Workload]]:
         "times": [*maps, *timed],
         "peers": [*(Workload("map", size) for size in sizes), timed[0]],
     }
+
+
+def rate() -> float:
+    """Numbers that are added in a second of CPU time."""
+    began = time.thread_time()
+    sum(range(10_000_000))
+    return 1e7 / (time.thread_time() - began)
 
 
 def is_large(workload: Workload) -> bool:

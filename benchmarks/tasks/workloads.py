@@ -42,8 +42,8 @@ EDIT = ("helper(wait(x)) + 1\n", "helper(wait(x)) + 2\n"), ("block * 1\n", "bloc
 WORK = {
     "trivial": "pass",
     "sleep": "time.sleep({leaf})",
-    # A while of the worker's own CPU time, so that it takes longer if others take the CPU.
-    "cpu": "end = time.thread_time() + {leaf}\n    while time.thread_time() < end: pass",
+    # Not until some time has passed: what asks the clock is never loaded.
+    "cpu": "sum(range({loops}))",
 }
 SHAPES = {
     "map": "n = {n} // 2\n"
@@ -76,21 +76,31 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Workload:
-    """A notebook. ``work`` is what a task does (see `WORK`), for ``leaf`` seconds."""
+    """A notebook. ``work`` is what a task does (see `WORK`), for ``leaf`` seconds.
+
+    ``rate``: numbers that one adds in a second.
+    """
 
     shape: str
     tasks: int
     work: str = "trivial"
     leaf: float = 0.0
+    rate: float = 0.0
 
     @property
     def name(self) -> str:
         """Which one, for people and for the tables."""
         return f"{self.shape} {self.tasks} {self.work}"
 
+    @property
+    def functions(self) -> str:
+        """The text of the functions, unedited."""
+        work = WORK[self.work].format(leaf=self.leaf, loops=round(self.leaf * self.rate))
+        return FUNCTIONS.format(work=work)
+
     def cells(self, edited: bool = False) -> list[str]:
         """Cluster, functions, and the tasks: the last cell is the one that counts."""
-        functions = FUNCTIONS.format(work=WORK[self.work].format(leaf=self.leaf))
+        functions = self.functions
         if edited:
             for old, new in EDIT:
                 assert old in functions
