@@ -12,6 +12,8 @@ from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.records import from_json
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+# Modules of one benchmark import each other by their bare names, which are no other's.
+sys.path.append(str(BENCHMARKS / "tasks"))
 
 
 def module(path):
@@ -26,6 +28,9 @@ def module(path):
 figures = module("checkpoint/figures")
 growth = module("plan/growth")
 notebooks = module("checkpoint/bench_notebooks")
+task_edits = module("tasks/edits")
+task_figures = module("tasks/figures")
+task_workloads = module("tasks/workloads")
 
 
 def one_round(hooks, size, wrong=()):
@@ -109,3 +114,83 @@ def test_a_counted_cell_changes_one_percent():
     counted = found.cells[found.setup :]
     assert len(counted) == 20
     assert {len(cell.changes) for cell in counted} == {1}
+
+
+def task_round(seconds, micros, tasks=1000):
+    """A round of a notebook with tasks."""
+    graph = {"tasks": tasks, "rewriting": micros * tasks / 1e6, "fingerprints": 0, "cpu": 0}
+    return {"seconds": [2.0, 0.1, seconds], "probe": {"graphs": [graph], "shipped": 0.1}}
+
+
+def test_goals_of_tasks_are_of_the_worst_that_was_measured():
+    """A cost per task that doubles with ten times the tasks is not linear."""
+    small, large = (task_workloads.Workload("map", size) for size in (1000, 10_000))
+    slow = task_workloads.Workload("map", 1000, "sleep", 0.05)
+    results = {
+        small.name: {"cold": [task_round(1, 20)], "warm": [task_round(1, 30)] * 3},
+        large.name: {"cold": [task_round(9, 20, 10_000)], "warm": [task_round(9, 60, 10_000)]},
+        slow.name: {"plain": [task_round(25, 0)], "cold": [task_round(26, 20)],
+                    "warm": [task_round(1, 20)]},
+    }  # fmt: skip
+    micros, slope, cold, warm = task_figures.goals(results, [small, large], [small, slow])
+    assert (micros.figure, micros.met) == (pytest.approx(60), "yes")
+    assert slope.figure == pytest.approx(1.301, abs=0.001) and slope.met == "no"
+    assert (cold.figure, cold.met) == (pytest.approx(1.04), "yes")
+    assert (warm.figure, warm.met) == (pytest.approx(25), "yes")
+    goals = task_figures.goals({}, [small], [slow])
+    assert {goal.met for goal in goals} == {"not measured"}
+
+
+@pytest.mark.parametrize(
+    ("again", "after", "words", "stale"),
+    [
+        ((1, 0.0), (2, 0.9), "right", False),
+        ((1, 0.0), (1, 0.0), "stale", True),
+        ((1, 0.9), (2, 0.9), "never loaded", False),
+        ((2, 0.0), (2, 0.0), "wrong without an edit", True),
+    ],
+)
+def test_a_result_of_before_an_edit_is_stale(again, after, words, stale):
+    """And one that is right proves nothing where no result is ever used again."""
+    runs = [{"out": out, "seconds": seconds} for out, seconds in ((1, 0.9), again, after)]
+    found = task_figures.judged(*runs, right=(1, 2), loaded=0.7)
+    assert (found.words, found.stale) == (words, stale)
+    runs[2] = {"failed": "ValueError: unknown"}
+    assert task_figures.judged(*runs, (1, 2), 0.7).words == "fails: ValueError: unknown"
+
+
+@pytest.mark.parametrize("edit", task_edits.EDITS, ids=lambda edit: edit.name)
+def test_an_edit_gives_the_results_that_it_says(edit, tmp_path, monkeypatch):
+    """Without any cache: else the table of wrong results is wrong."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for edited, right in ((False, edit.before), (True, edit.after)):
+        for name, text in edit.contents(edited).items():
+            tmp_path.joinpath(name).write_text(text)
+            monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+            importlib.invalidate_caches()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        space = {"__name__": "__main__"}
+        exec(edit.source(edited, str(tmp_path)), space)
+        space["wait"].__code__ = (lambda: None).__code__
+        assert space["pipeline"](lambda function, *args: function(*args)) == right
+
+
+@pytest.mark.integration
+def test_notebooks_of_tasks_come_to_what_they_must(tmp_path):
+    """Of every shape: plain, stored, loaded, and edited; the counts are those of the edit."""
+    pytest.importorskip("distributed")
+    command = [sys.executable, "run.py", "--quick", "--parts", "costs", "--work", tmp_path]
+    file = tmp_path / "figures.json"
+    done = subprocess.run(
+        [*command, "--json", file], cwd=BENCHMARKS / "tasks", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(file.read_text())["results"]
+    counts = {
+        name: [sum(c[what] for c in variants[variant][0]["tasks"].values())
+               for variant, what in (("cold", "run"), ("warm", "run"), ("edited", "loaded"))]
+        for name, variants in found.items()
+    }  # fmt: skip
+    assert counts["map 40 trivial"] == [40, 0, 20]
+    for name, (cold, warm, loaded) in counts.items():
+        assert cold >= 20 and warm == 0 and 0 < loaded < cold, name

@@ -79,5 +79,11 @@ def is_own_file(path: str | None) -> bool:
     path = os.path.abspath(path)
     if any(f"/{part}/" in path for part in _INSTALLED):
         return False
+    return not path.startswith(_roots())
+
+
+@functools.cache
+def _roots() -> tuple[str, ...]:
+    # Once: sysconfig works them out anew each time, and there are a thousand modules.
     roots = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not any(root and path.startswith(os.path.join(root, "")) for root in roots)
+    return tuple(os.path.join(root, "") for root in roots if root)

@@ -90,9 +90,16 @@ def _add_frame(walker: Any, frame: Any) -> None:
     walker.text("frame")
     walker.walk(frame.columns)
     walker.walk(frame.index)
-    for number in range(frame.shape[1]):
-        walker.walk(frame.iloc[:, number]._values)
+    for values in _columns(frame):
+        walker.walk(values)
     _add_notes(walker, frame)
+
+
+def _columns(frame: Any) -> Any:
+    arrays = getattr(frame, "_iter_column_arrays", None)
+    if arrays is not None:  # without a Series for each
+        return arrays()
+    return (frame.iloc[:, number]._values for number in range(frame.shape[1]))
 
 
 def _add_series(walker: Any, series: Any) -> None:

@@ -5,7 +5,6 @@ of one that the notebook brings along its content and that of what it imports.
 from __future__ import annotations
 
 import ast
-import functools
 import os
 import sys
 import types
@@ -13,6 +12,7 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 
 from nbrw_runtime.digest import digest_file, digest_json
+from nbrw_runtime.distributions import names_of_distributions
 from nbrw_runtime.local_modules import is_local, is_own_file
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -178,15 +178,10 @@ def _imports(data: bytes, name: str, path: str) -> list[str]:
     return [module.split(":")[0] for module in found if module]
 
 
-@functools.lru_cache(maxsize=1)
-def _distributions() -> dict[str, list[str]]:
-    return {top: sorted(set(names)) for top, names in metadata.packages_distributions().items()}
-
-
 def _version_of(top: str) -> str:
     if top in _STANDARD or top in ("", "__main__"):
         return f"python-{PYTHON}"
-    names = _distributions().get(top, [])
+    names = names_of_distributions(top)
     if names:
         return " ".join(f"{name}-{metadata.version(name)}" for name in names)
     return f"unknown-{_content_of_package(sys.modules.get(top))}"
