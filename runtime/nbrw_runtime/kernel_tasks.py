@@ -100,8 +100,9 @@ class KernelTasks:
 
         Raises StorageError.
         """
-        found = self._collector.collect(self.first) if self._collector is not None else None
-        return found or (None, ())
+        if self._collector is None or self._cache is None:
+            return None, ()
+        return self._collector.collect(self.first, self._cache.explainer.noted) or (None, ())
 
     def by_cell(self) -> dict[str, dict[str, Any]]:
         """What became of the tasks of each cell that had some, for the report."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 import uuid
 import weakref
 from collections import Counter
@@ -19,9 +20,11 @@ from typing import Any
 from nbrw_runtime import task_ship
 from nbrw_runtime.dask_tasks import load_function
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.task_explain import Explained, Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_index import TaskIndex, has_changed
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks
+from nbrw_runtime.task_reasons import classes
 from nbrw_runtime.task_shuffle import without_shuffles
 
 #: Keys of nbrw's own tasks begin so.
@@ -42,6 +45,8 @@ class TaskCounts:
     needless: int = 0
     misses: Counter[str] = field(default_factory=Counter)
     saved: float = 0.0  # seconds that the loaded tasks took
+    bytes: int = 0  # of their results
+    explained: Explained = field(default_factory=Explained)
 
     def as_json(self) -> dict[str, Any]:
         """For the report."""
@@ -49,8 +54,10 @@ class TaskCounts:
             "loaded": self.loaded,
             "run": self.run,
             "needless": self.needless,
-            "misses": dict(self.misses.most_common()),
+            "misses": classes(self.misses),
             "saved": round(self.saved, 3),
+            "bytes": self.bytes,
+            **self.explained.as_json(),
         }
 
 
@@ -75,6 +82,9 @@ class TaskCache:
         self._spool = spool
         self._software = tuple(software)
         self._index = index
+        self.explainer = Explainer(
+            self._fingerprinter.ingredients, index.records if index else tuple, time.perf_counter
+        )
         self._known: dict[Any, Fingerprint | Refusal] = {}
         self._sound: dict[Any, bool] = {}
         self._shipped: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -83,7 +93,7 @@ class TaskCache:
 
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
-        self.counts = TaskCounts()
+        self.counts = TaskCounts(explained=self.explainer.start_cell())
         return self.counts
 
     def restored(self, key: Any, digest: Digest, local: Digest) -> None:
@@ -159,6 +169,7 @@ class TaskCache:
                 continue
             if isinstance(text, str) and type(node) is Task:
                 ticket = (text, _label(key))
+                self.explainer.note(ticket[1], text, node, graph)
                 values = Dict({other: TaskRef(other) for other in node.dependencies})
                 new[key] = Task(key, module.run, ticket, module.Box(node), values)
         return new
@@ -172,6 +183,13 @@ class TaskCache:
         counts.saved += sum(record.seconds for record in plan.load.values())
         if self._index is not None:
             counts.misses.update(plan.misses(passive))
+            counts.bytes += sum(record.size for record in plan.load.values())
+            for key in plan.load:
+                self.explainer.loaded(_label(key))
+            for key in graph.keys() - passive - plan.load.keys() - set(plan.run):
+                self.explainer.needless(_label(key))
+            for key in run:
+                self.explainer.ran(_label(key), plan.reasons[key], graph[key], graph)
 
     def note(self, text: str) -> None:
         """Something went wrong; said once."""

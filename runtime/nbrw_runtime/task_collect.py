@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ class TaskCollector:
     spool: Path
     _offsets: dict[Path, int] = field(default_factory=dict)
 
-    def collect(self, store: DirectoryStore) -> tuple[Digest, tuple[Digest, ...]] | None:
+    def collect(
+        self, store: DirectoryStore, ingredients: Mapping[str, dict[str, str]] | None = None
+    ) -> tuple[Digest, tuple[Digest, ...]] | None:
         """New records as a document in the store, and the blobs that they need; None: no new ones.
 
-        Raises StorageError.
+        ``ingredients`` are those of some tasks, by fingerprint. Raises StorageError.
         """
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
@@ -34,6 +36,9 @@ class TaskCollector:
             payloads[record.digest] = payload
         if not found:
             return None
+        for fingerprint in found.keys() & (ingredients or {}).keys():
+            made_of = (ingredients or {})[fingerprint]
+            found[fingerprint] = replace(found[fingerprint], ingredients=made_of)
         segment = bytearray()
         placed = []
         for _, record in sorted(found.items()):

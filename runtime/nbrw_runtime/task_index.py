@@ -29,6 +29,13 @@ class TaskIndex:
 
     def find(self, fingerprint: str) -> TaskRecord | None:
         """What is known of a task. Raises IntegrityError, NotFoundError, FormatError."""
+        return self._all().get(fingerprint)
+
+    def records(self) -> Iterable[TaskRecord]:
+        """All that is known. Raises what :meth:`find` raises."""
+        return self._all().values()
+
+    def _all(self) -> dict[str, TaskRecord]:
         if self._records is None:
             self._records = {}
             for cell, digest in sorted(self._documents.items()):
@@ -38,7 +45,7 @@ class TaskIndex:
                     if known is not None:
                         record = either(known, record)
                     self._records[record.fingerprint] = record
-        return self._records.get(fingerprint)
+        return self._records
 
     def place(self, record: TaskRecord) -> dict[str, Any]:
         """What a worker needs to load the result: see ``load`` of `task_worker.py`."""

@@ -23,7 +23,8 @@ class TaskRecord:
     ``buffers`` are blobs of their own. ``reads`` maps files that it read to their digest (None: not
     there; a path with a slash at its end is a directory, of which the names count). ``refused``
     says why there is no result; ``unsafe``: because it must not be used again, nor anything that
-    depends on it. Sizes in bytes, ``seconds`` of the task alone.
+    depends on it. Sizes in bytes, ``seconds`` of the task alone. ``ingredients``: of some tasks
+    what their fingerprint is made of, by name.
     """
 
     fingerprint: str
@@ -38,6 +39,7 @@ class TaskRecord:
     reads: dict[str, str | None] = field(default_factory=dict)
     refused: str = ""
     unsafe: bool = False
+    ingredients: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_stored(self) -> bool:

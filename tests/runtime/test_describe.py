@@ -9,11 +9,12 @@ import pytest
 
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredFile, StoredObject
 from nbrw_runtime.dependency import Data, DataState, Dependencies, LeftOut, Software, SoftwareKind
-from nbrw_runtime.describe import describe, describe_text, first_line, human_size
+from nbrw_runtime.describe import describe, describe_text, first_line
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import Environment, Recipe, RecipeCell, RecipeLayer
 from nbrw_runtime.tolerance import Tolerance
+from nbrw_runtime.units import human_size
 from nbrw_runtime.verification import Verification, VerifiedCell
 
 BLOB = digest_bytes(b"x")
