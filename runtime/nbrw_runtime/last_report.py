@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nbrw_runtime.digest import canonical_json
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.recipe import load_document
 from nbrw_runtime.records import from_json
@@ -60,5 +59,5 @@ def _read(data: bytes, path: Path) -> Report:
             f"read {path}: there is no report in it; name the notebook that `repeat` wrote, or "
             "what `repeat --report FILE` wrote"
         )
-    document = load_document(canonical_json(value), REPORT_FORMAT, REPORT_VERSION, str(path))
+    document = load_document(json.dumps(value).encode(), REPORT_FORMAT, REPORT_VERSION, str(path))
     return from_json(Report, document, str(path))

@@ -36,6 +36,7 @@ _WORDS = {
     "a future that it uses is not what it was, or is not known": (
         "after a result that is not the author's"
     ),
+    "it takes longer to store and load than to compute": "quicker to compute than to load",
     "its result was not stored: it takes longer to store and load than to compute": (
         "quicker to compute than to load"
     ),
@@ -52,18 +53,29 @@ def reason_class(reason: str) -> str:
 
 
 def classes(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Numbers of tasks by class, the commonest first."""
+    """Numbers of tasks by class: what was edited, which explains others, then the commonest."""
     found: Counter[str] = Counter()
     for reason, number in reasons.items():
         found[reason_class(reason)] += number
-    return dict(found.most_common())
+    return dict(sorted(found.items(), key=lambda item: (item[0] != NEW, -item[1], item[0])))
 
 
 def in_words(reasons: Mapping[str, int]) -> str:
     """For people: "new or edited (12), after a task that ran (3)"."""
     shown = list(classes(reasons).items())
-    parts = [f"{_WORDS.get(reason, reason)} ({number})" for reason, number in shown[:_SHOWN]]
+    parts = [f"{_said(reason)} ({number})" for reason, number in shown[:_SHOWN]]
     rest = sum(number for _, number in shown[_SHOWN:])
     if rest:
         parts.append(f"other reasons ({rest})")
     return ", ".join(parts)
+
+
+def with_number(number: int, what: str, reasons: Mapping[str, int]) -> str:
+    """``12 run, new or edited``: without the number again, if it is that of all."""
+    if list(reasons.values()) == [number]:
+        return f"{number} {what}, {_said(*reasons)}"
+    return f"{number} {what}" + (f", {in_words(reasons)}" if reasons else "")
+
+
+def _said(reason: str) -> str:
+    return _WORDS.get(reason, reason)

@@ -8,7 +8,7 @@ from typing import Any
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.report import CellReport, Report
 from nbrw_runtime.report_tasks import difference, numbers
-from nbrw_runtime.task_reasons import in_words
+from nbrw_runtime.task_reasons import in_words, with_number
 
 WHY_FORMAT = "nbrw.why"
 WHY_VERSION = 1
@@ -117,8 +117,7 @@ def _took(value: Mapping[str, Any]) -> str:
 def _label_line(of: Mapping[str, Any]) -> str:
     parts = []
     if of["run"]:
-        why = in_words(of["misses"])
-        parts.append(f"{of['run']} run" + (f", {why}" if why else ""))
+        parts.append(with_number(of["run"], "run", of["misses"]))
     if of["loaded"]:
         parts.append(f"{of['loaded']} loaded, as nothing that led to them changed")
     if of["needless"]:
