@@ -83,12 +83,12 @@ class TaskCache:
         self._software = tuple(software)
         self._index = index
         self.explainer = Explainer(
-            self._fingerprinter.ingredients, index.records if index else tuple, time.perf_counter
+            self._fingerprinter.ingredients, index.records if index else tuple, time.thread_time
         )
         self._known: dict[Any, Fingerprint | Refusal] = {}
         self._sound: dict[Any, bool] = {}
         self._shipped: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.counts = TaskCounts()
+        self.counts = self.start_cell()
         self.notes: list[str] = []
 
     def start_cell(self) -> TaskCounts:

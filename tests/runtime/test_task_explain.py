@@ -172,7 +172,7 @@ def test_what_no_ingredient_tells_is_said_so(records, said):
 
 def test_looking_at_ingredients_ends_when_it_takes_too_long():
     """The first task of a label has more time than the others; counting goes on."""
-    one = explainer([made("f", x="1")], step=0.004)
+    one = explainer([made("f", x="1")], step=0.008)
     cell = one.start_cell()
     for label in ("f", "f2"):
         for number in range(9):
