@@ -169,7 +169,7 @@ class Explainer:
         return first_difference(then, now) or INPUTS
 
     def _made(self, node: Any, graph: Mapping[Any, Any], first: bool) -> dict[str, str] | None:
-        if self._cell.seconds > (_SECONDS if first else _SECONDS_OF_MORE):
+        if self._cell.seconds >= (_SECONDS if first else _SECONDS_OF_MORE):
             return None
         began = self._clock()
         try:
@@ -177,7 +177,8 @@ class Explainer:
         except Exception:
             return None
         finally:
-            self._cell.seconds += self._clock() - began
+            # What is done once, such as to look for all distributions, is done by then.
+            self._cell.seconds += min(self._clock() - began, _SECONDS / 2)
 
 
 def presentable(ingredients: Ingredients) -> dict[str, str]:

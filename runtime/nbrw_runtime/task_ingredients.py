@@ -62,7 +62,8 @@ class _Teller:
             for text in sorted(map(self._described, plain)):
                 self._put("argument", text)  # sorted: Dask orders them by the hashes of keys
             return
-        self._record(node.func)
+        if type(node) not in kinds.containers:  # Dask's own way to write a list
+            self._record(node.func)
         places: list[tuple[Any, Any]] = [*enumerate(node.args), *node.kwargs.items()]
         for place, value in places:
             if isinstance(value, kinds.task):

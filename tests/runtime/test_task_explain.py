@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from dask._task_spec import Alias, DataNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.private_values import is_hidden, looks_private
@@ -238,6 +238,15 @@ def test_literals_that_stand_in_the_graph_by_themselves_are_told():
     found = ingredients(space, node, graph)
     assert [found[f"argument {name}"] for name in "abc"] == ["7", "7", "an input"]
     assert ingredients(space, node)["argument a"] == "an input"
+
+
+def test_a_list_of_inputs_is_told_by_what_is_in_it():
+    """Not by the function of Dask's that makes it."""
+    space = namespace("def f(parts): return parts")
+    node = Task("k", space["f"], List(TaskRef("t"), 3))
+    found = ingredients(space, node)
+    assert sorted(text for text in found.values() if text in ("an input", "3")) == ["3", "an input"]
+    assert not any("Container" in name for name in found)
 
 
 def test_functions_of_one_name_are_told_apart():
