@@ -153,7 +153,7 @@ def _size(obj: Any) -> int:
     kind = type(obj)
     if kind in _SIZED:
         return _OBJECT + len(obj) * (1 if kind in (str, bytes, bytearray) else 8)
-    if kind.__module__.partition(".")[0] in _ARRAYS:
+    if str(kind.__module__).partition(".")[0] in _ARRAYS:  # (of some metaclasses it is no text)
         for name in ("nbytes", "size"):
             found = getattr(obj, name, None)
             if type(found) is int:

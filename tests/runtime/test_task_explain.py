@@ -249,6 +249,16 @@ def test_a_list_of_inputs_is_told_by_what_is_in_it():
     assert not any("Container" in name for name in found)
 
 
+def test_a_class_whose_metaclass_has_no_module_by_name_is_told():
+    """As those that Cython makes: to ask the metaclass for its module gives a descriptor."""
+    space = namespace(
+        "class Meta(type):\n    __module__ = property(lambda cls: 'builtins')\n"
+        "class Odd(metaclass=Meta): pass\n"
+        "def f(kind=Odd): return kind"
+    )
+    assert ingredients(space, Task("k", space["f"]))["function f"]
+
+
 def test_functions_of_one_name_are_told_apart():
     """Two lambdas that were fused: an edit of the second is seen."""
     space = namespace("f, g, h = (lambda x: x + 1), (lambda x: x + 2), (lambda x: x + 3)")
