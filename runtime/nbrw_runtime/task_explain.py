@@ -32,7 +32,7 @@ _LABELS = 64  # of one cell that are counted by themselves
 _INGREDIENTS = 100  # of one task
 _LENGTH = 200  # characters of one ingredient
 # Seconds of a cell: with the first tasks of its labels, and with more of them.
-_SECONDS, _SECONDS_OF_MORE = 0.02, 0.01
+_SECONDS, _SECONDS_OF_MORE = 0.05, 0.01
 OTHERS = "others"
 _CODE = re.compile(r"[0-9a-f]{16}\Z")
 _VALUE = re.compile(r"(.+) [0-9a-f]{16}\Z")
@@ -178,7 +178,7 @@ class Explainer:
             return None
         finally:
             # What is done once, such as to look for all distributions, is done by then.
-            self._cell.seconds += min(self._clock() - began, _SECONDS / 2)
+            self._cell.seconds += min(self._clock() - began, _SECONDS_OF_MORE)
 
 
 def presentable(ingredients: Ingredients) -> dict[str, str]:

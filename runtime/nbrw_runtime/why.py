@@ -98,9 +98,14 @@ def why_text(value: Mapping[str, Any]) -> str:
     if tasks:
         why = in_words(tasks.get("misses", {}))
         lines.append(f"  of its tasks {numbers(tasks)}" + (f": {why}" if why else ""))
-        lines += [f"  {_label_line(of)}" for of in tasks["labels"][:_SHOWN]]
-        if len(tasks["labels"]) > _SHOWN:
-            lines.append(f"  {len(tasks['labels']) - _SHOWN} more kinds of tasks; name one")
+        used = [of for of in tasks["labels"] if of["run"] or of["loaded"]]
+        lines += [f"  {_label_line(of)}" for of in used[:_SHOWN]]
+        if len(used) > _SHOWN:
+            lines.append(f"  {len(used) - _SHOWN} more kinds of tasks; name one")
+        others = [f"{of['label']} ({of['needless']})" for of in tasks["labels"] if of not in used]
+        if others:
+            more = f" and {len(others) - _SHOWN} more kinds" if len(others) > _SHOWN else ""
+            lines.append(f"  not needed by any that ran: {', '.join(others[:_SHOWN])}{more}")
     return "\n".join(lines)
 
 
@@ -121,6 +126,6 @@ def _label_line(of: Mapping[str, Any]) -> str:
     if of["loaded"]:
         parts.append(f"{of['loaded']} loaded, as nothing that led to them changed")
     if of["needless"]:
-        parts.append(f"{of['needless']} not needed, as nothing that runs uses them")
+        parts.append(f"{of['needless']} not needed by any that ran")
     text = f"task {of['label']}: {'; '.join(parts)}"
     return text + (f": {of['difference']}" if of["difference"] else "")

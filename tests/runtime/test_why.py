@@ -49,7 +49,7 @@ REPORT = Report(
             "  of its tasks 2 were loaded (1 kB, saved 1.5 s), 3 run: new or edited (3)\n"
             "  task add-one: 3 run, new or edited: global `K`: 1 -> 2; others differ otherwise\n"
             "  task add: 2 loaded, as nothing that led to them changed; "
-            "1 not needed, as nothing that runs uses them",
+            "1 not needed by any that ran",
         ),
         (3, "cell 3 failed: after cell 2, which runs\n  it took 0.5 s\n  cell 3 failed: E"),
         (4, "cell 4 was skipped: cell 3 failed"),
