@@ -249,6 +249,14 @@ def test_a_list_of_inputs_is_told_by_what_is_in_it():
     assert not any("Container" in name for name in found)
 
 
+def test_the_number_of_a_shuffle_is_no_ingredient():
+    """Dask draws it; what else a shuffle is given is told."""
+    shuffle = pytest.importorskip("distributed.shuffle._shuffle")
+    node = Task("k", shuffle.shuffle_unpack, id="1a2b", output_partition=3, barrier_run_id=1)
+    found = ingredients({"__name__": "__main__"}, node)
+    assert "argument id" not in found and found["argument output_partition"] == "3"
+
+
 def test_a_class_whose_metaclass_has_no_module_by_name_is_told():
     """As those that Cython makes: to ask the metaclass for its module gives a descriptor."""
     space = namespace(
