@@ -1,7 +1,8 @@
 """What a report says of a cell's Dask tasks. Pure.
 
 ``loaded``, ``run`` and ``needless`` are numbers of tasks; ``misses`` says why tasks ran, with their
-number; ``bytes`` is the size of what was loaded, ``saved`` the seconds that it took in the audit.
+number; ``same`` are those of the loaded ones of which it was known only when what they use had run;
+``bytes`` is the size of what the others gave, ``saved`` the seconds that all took in the audit.
 ``labels`` has the numbers of each label. ``edits`` tells of labels in what tasks differ from the
 audit's: ``label``, ``number`` of tasks, the commonest ``difference`` of those that were looked at,
 and how many ``differences`` these had.
@@ -39,11 +40,12 @@ def tasks_lines(counts: Mapping[str, Any]) -> list[str]:
 
 
 def numbers(counts: Mapping[str, Any]) -> str:
-    """``9 were loaded (1.2 MB, saved 3.4 s), 2 run``."""
+    """``9 were loaded (1.2 MB, saved 3.4 s); 2 ran``."""
     size = f"{human_size(counts['bytes'])}, " if "bytes" in counts else ""
-    loaded = counts.get("loaded", 0)
+    loaded, same = counts.get("loaded", 0), counts.get("same", 0)
     figures = f" ({size}saved {counts.get('saved', 0.0):.1f} s)" if loaded else ""
-    return f"{loaded} were loaded{figures}, {counts.get('run', 0)} run"
+    of_these = f", {same} of them as what they use ran and came to the same" if same else ""
+    return f"{loaded} were loaded{figures}{of_these}; {counts.get('run', 0)} ran"
 
 
 def difference(edit: Mapping[str, Any]) -> str:

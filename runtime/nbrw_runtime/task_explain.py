@@ -47,6 +47,7 @@ class LabelCounts:
     loaded: int = 0
     run: int = 0
     needless: int = 0
+    same: int = 0  # of those loaded: what they use ran, and came to what it was
     misses: Counter[str] = field(default_factory=Counter)
     differences: Counter[str] = field(default_factory=Counter)
 
@@ -74,7 +75,8 @@ class Explained:
                 "loaded": c.loaded,
                 "run": c.run,
                 "needless": c.needless,
-                "misses": dict(c.misses.most_common()),
+                "same": c.same,
+                "misses": {why: n for why, n in c.misses.most_common() if n > 0},
             }
             for label, c in self.labels.items()
         }
@@ -86,7 +88,7 @@ class Explained:
                 "differences": len(c.differences),
             }
             for label, c in self.labels.items()
-            if c.differences
+            if c.differences and c.misses[NEW] > 0
         ]
         return {"labels": labels, "edits": edits}
 
@@ -137,8 +139,21 @@ class Explainer:
         """A task neither runs nor is loaded: nothing that runs needs it."""
         self._cell.of(label).needless += 1
 
-    def ran(self, label: str, reason: str, node: Any, graph: Mapping[Any, Any]) -> None:
-        """A task runs in a repeat, for this reason (empty: none is known)."""
+    def spared(self, label: str, reason: str) -> None:
+        """A task that was to run for this reason was loaded: its inputs came to the same."""
+        counts = self._cell.of(label)
+        counts.run -= 1
+        counts.loaded += 1
+        counts.same += 1
+        counts.misses[reason_class(reason)] -= 1
+
+    def ran(
+        self, label: str, reason: str, node: Any, graph: Mapping[Any, Any], fingerprint: str = ""
+    ) -> None:
+        """A task runs in a repeat, for this reason (empty: none is known).
+
+        ``fingerprint``: under which its ingredients are noted, if it is new; empty: they are not.
+        """
         counts = self._cell.of(label)
         counts.run += 1
         if not reason:
@@ -146,11 +161,13 @@ class Explainer:
         counts.misses[reason_class(reason)] += 1
         looked = counts.differences.total()
         if reason == NEW and looked < MOST:
-            difference = self._difference(label, node, graph, first=not looked)
-            if difference:
-                counts.differences[difference] += 1
+            now = self._made(node, graph, first=not looked)
+            if now is not None:
+                counts.differences[self._difference(label, now)] += 1
+                if fingerprint:
+                    self.noted[fingerprint] = now
 
-    def _difference(self, label: str, node: Any, graph: Mapping[Any, Any], first: bool) -> str:
+    def _difference(self, label: str, now: Ingredients) -> str:
         if self._known is None:
             self._known = {}
             with contextlib.suppress(Exception):
@@ -162,9 +179,6 @@ class Explainer:
             return UNKNOWN_LABEL if self._known else NO_AUDIT
         if not self._known[label]:
             return NOT_RECORDED
-        now = self._made(node, graph, first)
-        if now is None:
-            return ""
         then = min(self._known[label], key=lambda then: _distance(then, now))
         return first_difference(then, now) or INPUTS
 

@@ -26,6 +26,7 @@ _CLASSES = (
     ),
     (re.compile(r"it depends on `.*`, which is not known"), "a task above it is not known"),
     (re.compile(r"it changes something outside: .*"), "it changes something outside"),
+    (re.compile(r"(its result is lost): .*"), r"\1"),
     (re.compile(r"(its result is an iterator) \(.*\)"), r"\1"),
     (re.compile(r"(it could not be stored: \w+|its result cannot be pickled: \w+): .*"), r"\1"),
 )

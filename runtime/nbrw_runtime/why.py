@@ -122,9 +122,12 @@ def _took(value: Mapping[str, Any]) -> str:
 def _label_line(of: Mapping[str, Any]) -> str:
     parts = []
     if of["run"]:
-        parts.append(with_number(of["run"], "run", of["misses"]))
-    if of["loaded"]:
-        parts.append(f"{of['loaded']} loaded, as nothing that led to them changed")
+        parts.append(with_number(of["run"], "ran", of["misses"]))
+    same = of.get("same", 0)
+    if of["loaded"] > same:
+        parts.append(f"{of['loaded'] - same} loaded, as nothing that led to them changed")
+    if same:
+        parts.append(f"{same} loaded, as what they use ran and came to the same")
     if of["needless"]:
         parts.append(f"{of['needless']} not needed by any that ran")
     text = f"task {of['label']}: {'; '.join(parts)}"

@@ -76,7 +76,7 @@ def test_why_explains_cells_and_tasks_of_the_last_repeat(place, said):
     """From the notebook that it wrote; by a task's name or key; as JSON, too."""
     text = why(place, 3)
     assert text.startswith("cell 3 ran: ")
-    line = "task risk_score: 12 run, new or edited: global `THRESHOLD`: 10.0 -> 5.0"
+    line = "task risk_score: 12 ran, new or edited: global `THRESHOLD`: 10.0 -> 5.0"
     assert line in text and "task prepare: 12 loaded" in text
     for name in ("risk_score", "risk_score-1234abcd", "('risk_score-1234abcd', 3)"):
         text = why(place, 3, name)

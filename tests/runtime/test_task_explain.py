@@ -148,9 +148,32 @@ def test_a_miss_is_compared_with_the_task_of_the_audit_that_is_nearest():
         {"label": "f", "number": 20, "difference": "global `x`: 2 -> 3", "differences": 1}
     ]
     assert value["labels"]["f"] == {
-        "loaded": 0, "run": 21, "needless": 0, "misses": {NEW: 20, "a task above it runs": 1},
+        "loaded": 0, "run": 21, "needless": 0, "same": 0,
+        "misses": {NEW: 20, "a task above it runs": 1},
     }  # fmt: skip
     assert value["labels"]["g"]["loaded"] == value["labels"]["h"]["needless"] == 1
+
+
+def test_tasks_that_were_to_run_and_did_not_are_counted_as_loaded():
+    """Their inputs came to the same; what was to be said of them is not."""
+    one = explainer([made("f", x="1")])
+    cell = one.start_cell()
+    for reason in (NEW, "a task above it runs"):
+        one.ran("f", reason, {"global x": "2"}, {})
+        one.spared("f", reason)
+    value = cell.as_json()
+    assert value["edits"] == []
+    assert value["labels"]["f"] == {"loaded": 2, "run": 0, "needless": 0, "same": 2, "misses": {}}
+
+
+def test_what_is_new_in_a_repeat_is_noted_for_the_next():
+    """If its result is kept."""
+    one = explainer()
+    one.start_cell()
+    one.ran("f", NEW, {"global x": "1"}, {}, "f1")
+    one.ran("f", NEW, {"global x": "2"}, {})
+    one.ran("f", "a task above it runs", {"global x": "3"}, {}, "f3")
+    assert one.noted == {"f1": {"global x": "1"}}
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ REPORT = Report(
             2,
             "cell 2 ran: edited or new\n"
             "  it took 2.0 s, 3.0 s in the audit; its outputs DIFFER from the author's\n"
-            "  of its tasks 2 were loaded (1 kB, saved 1.5 s), 3 run: new or edited (3)\n"
-            "  task add-one: 3 run, new or edited: global `K`: 1 -> 2; others differ otherwise\n"
+            "  of its tasks 2 were loaded (1 kB, saved 1.5 s); 3 ran: new or edited (3)\n"
+            "  task add-one: 3 ran, new or edited: global `K`: 1 -> 2; others differ otherwise\n"
             "  task add: 2 loaded, as nothing that led to them changed; "
             "1 not needed by any that ran",
         ),
@@ -103,7 +103,7 @@ def test_reports_of_older_repeats_are_explained_as_far_as_they_go():
     old = {"loaded": 2, "run": 1, "needless": 0, "misses": {NEW: 1}, "saved": 1.0}
     report = replace(REPORT, cells=(CellReport(1, "run", "edited or new", tasks=old),))
     text = why_text(why(report, 1))
-    assert "of its tasks 2 were loaded (saved 1.0 s), 1 run: new or edited (1)" in text
+    assert "of its tasks 2 were loaded (saved 1.0 s); 1 ran: new or edited (1)" in text
 
 
 def test_a_new_cells_tasks_are_no_news():
@@ -112,7 +112,7 @@ def test_a_new_cells_tasks_are_no_news():
     assert tasks_lines({"loaded": 0, "run": 4, "misses": {NEW: 4}, "edits": [edit]}) == []
     edits = [{**edit, "label": f"f{n}", "difference": "global `K`: 1 -> 2"} for n in range(9)]
     lines = tasks_lines({"loaded": 0, "run": 36, "misses": {NEW: 36}, "edits": edits})
-    assert lines[0] == "of its tasks 0 were loaded, 36 run: new or edited (36)"
+    assert lines[0] == "of its tasks 0 were loaded; 36 ran: new or edited (36)"
     assert len(lines) == 7 and lines[-1].startswith("4 more kinds of tasks were edited")
 
 
