@@ -1,6 +1,7 @@
 """Golden samples: what version 1 of each format wrote is read, for ever, and written the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nbrw_runtime.session_file import Session
 from nbrw_runtime.task_record import read_tasks, write_tasks
 from nbrw_runtime.tolerance import Tolerance
 from nbrw_runtime.trace import Facts, Kind
+from nbrw_runtime.why import why, why_text
 
 FORMATS = Path(__file__).with_name("formats")
 
@@ -30,6 +32,7 @@ FORMATS = Path(__file__).with_name("formats")
         ("audit-v1/audit.json", AuditState),
         ("report-v1/report.json", Report),
         ("report-v1/verified.json", Report),
+        ("report-v1/tasks.json", Report),
         ("result-v1/result.json", Result),
     ],
 )
@@ -81,7 +84,17 @@ def test_the_sample_of_tasks_means_what_it_meant():
     assert stored.reads["/home/ada/none"] is None and stored.buffers and unsafe.unsafe
 
 
-@pytest.mark.parametrize("name", ["recipe", "verified"])
+def test_the_sample_of_tasks_that_are_explained_means_what_it_meant():
+    """Ingredients are a person's affair: they say nothing of what may be loaded."""
+    data = (FORMATS / "tasks-v1/explained.json").read_bytes()
+    found = read_tasks(data, "sample")
+    assert write_tasks(found) == data
+    assert found[1].ingredients["global THRESHOLD"] == "10.0"
+    plain = read_tasks((FORMATS / "tasks-v1/tasks.json").read_bytes(), "sample")
+    assert [replace(record, ingredients={}) for record in found] == plain
+
+
+@pytest.mark.parametrize("name", ["recipe", "verified", "tasks"])
 def test_the_sample_of_a_recipe_is_read_and_written_to_the_byte(name):
     """A recipe's bytes are its identity."""
     data = (FORMATS / f"recipe-v1/{name}.json").read_bytes()
@@ -116,12 +129,18 @@ def test_the_sample_of_a_trace_is_read():
     assert [gap.pid for gap in trace.gaps] == [101]
 
 
-@pytest.mark.parametrize("name", ["report", "verified"])
+@pytest.mark.parametrize("name", ["report", "verified", "tasks"])
 def test_the_text_of_a_report_is_what_it_was(name):
     """What people see, and may have in their logs."""
     value = json.loads((FORMATS / f"report-v1/{name}.json").read_bytes())
     text = report_text(from_json(Report, value, "sample")) + "\n"
     assert text == (FORMATS / f"report-v1/{name}.txt").read_text()
+
+
+def test_the_explanation_of_a_cell_is_what_it_was():
+    """What `why` makes of a report."""
+    report = from_json(Report, json.loads((FORMATS / "report-v1/tasks.json").read_bytes()))
+    assert why_text(why(report, 2)) + "\n" == (FORMATS / "report-v1/why.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ BUILDER = HERE.parent / "builder/nbrw_builder"
 PURE_RUNTIME = {
     "accesses", "cache_report", "checkpoint", "compare", "compare_content", "compare_html",
     "compare_npy", "compare_png", "compare_text", "compare_tree", "dependency", "describe",
-    "errors", "image_software", "mount_table", "names", "outputs", "parameters", "paths", "plan",
-    "recipe", "records", "report", "result", "task_bytecode", "task_evidence", "task_plan",
-    "task_record", "tolerance", "trace", "verification", "watched_calls",
+    "describe_tasks", "errors", "image_software", "mount_table", "names", "outputs", "parameters",
+    "paths", "plan", "private_values", "recipe", "records", "report", "report_tasks", "result",
+    "task_bytecode", "task_evidence", "task_explain", "task_plan", "task_reasons", "task_record",
+    "task_summary", "tolerance", "trace", "units", "verification", "watched_calls", "why",
 }  # fmt: skip
 PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
 WORLD = {

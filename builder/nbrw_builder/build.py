@@ -43,6 +43,8 @@ from nbrw_runtime.recipe import (
     recipe_cells,
     write_recipe,
 )
+from nbrw_runtime.task_record import read_tasks
+from nbrw_runtime.task_summary import summary
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -249,6 +251,11 @@ def _recipe(
         uses_dask=any(
             software.name.lower() in ("dask", "distributed")
             for software in resolved.dependencies.software
+        ),
+        tasks=tuple(
+            summary(found.cell, read_tasks(audit.directory.store.get(found.tasks), "the audit"))
+            for found in audit.checkpoints
+            if found.tasks is not None
         ),
     )
 

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from nbrw_builder.audit_execution import CellDone
 from nbrw_builder.build import Built
-from nbrw_runtime.describe import describe, human_size, marks_lines, verification_lines
+from nbrw_runtime.describe import describe, marks_lines, verification_lines
 from nbrw_runtime.outside import from_outside
 from nbrw_runtime.records import to_json
+from nbrw_runtime.units import human_size
 from nbrw_runtime.versions import FILE_PREFIX
 
 _NOTES_SHOWN = 12

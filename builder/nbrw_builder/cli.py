@@ -13,6 +13,7 @@ import click
 
 from nbrw_builder import __version__
 from nbrw_builder.cache_commands import cache_command
+from nbrw_builder.why_command import why_command
 from nbrw_runtime.errors import (
     EXIT_DIFFERENT,
     EXIT_INTERRUPTED,
@@ -165,6 +166,7 @@ def nbrw() -> None:
 
 nbrw.add_command(build_command, "build")
 nbrw.add_command(cache_command)
+nbrw.add_command(why_command)
 
 
 @nbrw.command(

@@ -13,12 +13,13 @@ from nbrw_builder.image_file import open_image
 from nbrw_runtime.describe import (
     codec_lines,
     describe,
-    human_size,
     marks_lines,
     stored_names,
     verification_lines,
 )
+from nbrw_runtime.describe_tasks import tasks_lines
 from nbrw_runtime.recipe import read_recipe
+from nbrw_runtime.units import human_size
 
 
 def inspect_image(path: str | Path) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def _render(description: dict[str, Any]) -> RenderableType:
     ]
     parts += [Text(line) for line in codec_lines(description)]
     parts += [Text(line) for line in marks_lines(description)]
+    parts += [Text(line) for line in tasks_lines(description)]
     parts += [Text(line) for line in verification_lines(description)]
     if description["software"]:
         parts.append(_software(description["software"]))

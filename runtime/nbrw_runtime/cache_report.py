@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbrw_runtime.describe import human_size
 from nbrw_runtime.records import to_json
+from nbrw_runtime.units import human_size
 
 CACHE_VERSION = 1
 _UNITS = ((604800.0, "weeks"), (86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))

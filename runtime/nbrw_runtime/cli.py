@@ -1,4 +1,4 @@
-"""The commands of an image: repeat, inspect, cache, exec, kernel, help."""
+"""The commands of an image: repeat, why, inspect, cache, exec, kernel, help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nbrw_runtime import __version__, cache_cli
+from nbrw_runtime import __version__, cache_cli, why_cli
 from nbrw_runtime.errors import (
     EXIT_CELL,
     EXIT_DIFFERENT,
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
     add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
+    why_cli.add_parser(commands)
     inspect = commands.add_parser("inspect", help="say what is in the image")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     cache_cli.add_parser(commands)
@@ -224,6 +225,10 @@ def _nothing(text: str) -> None:
     pass
 
 
+def _why(options: argparse.Namespace) -> int:
+    return why_cli.run(options, _recipe())
+
+
 def _inspect(options: argparse.Namespace) -> int:
     from nbrw_runtime.describe import describe, describe_text
 
@@ -261,6 +266,7 @@ def _kernel(options: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "repeat": _repeat,
+    "why": _why,
     "inspect": _inspect,
     "cache": cache_cli.run,
     "exec": _exec,

@@ -10,20 +10,22 @@ from typing import Any
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Software
+from nbrw_runtime.describe_tasks import tasks_as_json, tasks_lines
 from nbrw_runtime.outside import from_outside, outside_lines
 from nbrw_runtime.recipe import Recipe, RecipeCell
 from nbrw_runtime.records import to_json
+from nbrw_runtime.units import human_size
 from nbrw_runtime.verification import Verification
 
 DESCRIPTION_VERSION = 1
 _WORDS = {"different": "does not repeat", "failed": "does not repeat", "not run": "was not run"}
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
     """A JSON value: title, environment, cells, dependencies and layers. Sizes are in bytes."""
     dependencies = recipe.dependencies
     outside = from_outside(recipe)
+    tasks = {found.cell: tasks_as_json(found) for found in recipe.tasks}
     return {
         "format": "nbrw.description",
         "version": DESCRIPTION_VERSION,
@@ -41,6 +43,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             {
                 **_cell(cell, recipe.checkpoint(cell.number)),
                 "outside": list(outside.get(cell.number, ())),
+                "tasks": tasks.get(cell.number, {}),
                 "verified": _verified(recipe, cell),
             }
             for cell in recipe.cells
@@ -73,16 +76,6 @@ def first_line(source: str) -> str:
     return next(iter(telling or lines), "")
 
 
-def human_size(size: int) -> str:
-    """A size in bytes with three digits and a decimal unit: ``1.23 MB``."""
-    value = float(size)
-    for unit in _UNITS:
-        if value < 999.5 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-
-
 def describe_text(description: dict[str, Any]) -> str:
     """The description as plain text, lines ended by a newline."""
     lines = [
@@ -102,6 +95,7 @@ def describe_text(description: dict[str, Any]) -> str:
         ]
     lines += [f"  {line}" for line in codec_lines(description)]
     lines += [f"  {line}" for line in marks_lines(description)]
+    lines += [f"  {line}" for line in tasks_lines(description)]
     lines += verification_lines(description)
     lines += ["", *_dependency_lines(description)]
     if description["layers"]:

@@ -118,7 +118,8 @@ class KernelTasks:
         """
         if self._collector is None or self._cache is None:
             return None, ()
-        found = self._collector.collect(self.first, self._cache.facts())
+        noted = self._cache.explainer.noted
+        found = self._collector.collect(self.first, self._cache.facts(), noted)
         self._cache.spare(self._collector.spared)
         return found or (None, ())
 

@@ -17,6 +17,7 @@ from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.task_summary import CellTasks
 from nbrw_runtime.verification import Verification
 
 RECIPE_FORMAT = "nbrw.recipe"
@@ -73,7 +74,8 @@ class RecipeLayer:
 class Recipe:
     """All that the image knows about the run. ``notebook`` is nbformat 4 JSON with outputs.
 
-    ``verification`` says which cells repeat; None: nobody has tried.
+    ``verification`` says which cells repeat; None: nobody has tried. ``tasks``: how many
+    of Dask's each cell has, for those that have some.
     """
 
     notebook: dict[str, Any]
@@ -89,6 +91,7 @@ class Recipe:
     format: str = RECIPE_FORMAT
     version: int = RECIPE_VERSION
     verification: Verification | None = None
+    tasks: tuple[CellTasks, ...] = ()
 
     def checkpoint(self, cell: int | None) -> Checkpoint | None:
         """The checkpoint of a cell, or None if it has none or there is no such cell."""

@@ -16,6 +16,7 @@ from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.follow import Again, Follower, Watch
 from nbrw_runtime.kept_results import KeptResults
+from nbrw_runtime.last_report import for_notebook, output_name
 from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.plan import Action, Request, make_plan, requested
 from nbrw_runtime.planned import load_notebook, planned
@@ -114,7 +115,7 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
         notes += caller.notes
         if caller.why_not and options.keep and runs and caller.why_not not in notes:
             notes.append(caller.why_not)
-    output = options.output or root / f"{recipe.title or 'notebook'}.repeat.ipynb"
+    output = options.output or root / output_name(recipe.title)
     report = Report(
         recipe.title,
         recipe.created_by,
@@ -174,6 +175,7 @@ def _write_notebook(notebook: dict[str, Any], report: Report, path: Path) -> Non
         "image": report.image,
         "created_by": report.created_by,
         "equal": report.equal,
+        "report": for_notebook(report),
     }
     data = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     try:

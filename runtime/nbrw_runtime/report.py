@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbrw_runtime.records import to_json
+from nbrw_runtime.report_tasks import tasks_lines
 from nbrw_runtime.tolerance import Tolerance
 
 REPORT_FORMAT = "nbrw.report"
@@ -19,9 +20,8 @@ class CellReport:
 
     ``outputs`` is ``equal``, ``different``, ``restored`` or ``not compared``; times in seconds.
     ``differences`` are sentences on outputs and files, ``files`` the names of those that differ,
-    ``remarks`` what else there is to say of the comparison. ``tasks``: of Dask's tasks, how many
-    were ``loaded``, ``run`` or ``needless``, ``misses`` (why tasks ran, with their number), and the
-    seconds ``saved``; empty if there were none.
+    ``remarks`` what else there is to say of the comparison. ``tasks``: what became of Dask's tasks,
+    see :mod:`nbrw_runtime.report_tasks`; empty if there were none.
     """
 
     cell: int
@@ -107,18 +107,10 @@ def report_text(report: Report) -> str:
         others = [name for name in cell.files if name not in said]
         if others:
             lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(others)}")
-        lines += [f"cell {cell.cell}: {text}" for text in (*cell.remarks, *_tasks(cell.tasks))]
+        lines += [f"cell {cell.cell}: {text}" for text in (*cell.remarks, *tasks_lines(cell.tasks))]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(_summary(report))
     return "\n".join(lines)
-
-
-def _tasks(counts: Mapping[str, Any]) -> list[str]:
-    if not counts.get("loaded"):
-        return []
-    text = f"of its tasks {counts['loaded']} were loaded, {counts['run']} run"
-    why = [f"{reason} ({number})" for reason, number in counts["misses"].items()]
-    return [text + (f": {'; '.join(why)}" if why else "")]
 
 
 def _planned(action: str) -> str:

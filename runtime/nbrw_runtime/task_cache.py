@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import time
 import uuid
 import weakref
 from collections import Counter
@@ -22,9 +23,11 @@ from nbrw_runtime.dask_tasks import load_function
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook_classes import NotebookClasses
 from nbrw_runtime.task_cutoff import DATA, Facts, candidates
+from nbrw_runtime.task_explain import Explained, Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_index import TaskIndex, has_changed
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
+from nbrw_runtime.task_reasons import classes
 from nbrw_runtime.task_shuffle import without_shuffles
 from nbrw_runtime.task_virtual import Load
 
@@ -49,6 +52,8 @@ class TaskCounts:
     misses: Counter[str] = field(default_factory=Counter)
     saved: float = 0.0  # seconds that the loaded tasks took
     same: int = 0  # of those loaded: their inputs ran, and came to what they were
+    bytes: int = 0  # of the results that were known to be loaded before any task ran
+    explained: Explained = field(default_factory=Explained)
 
     def spare(self, reason: str, seconds: float) -> None:
         """A task that was to run for this reason was loaded instead."""
@@ -65,8 +70,10 @@ class TaskCounts:
             "run": self.run,
             "needless": self.needless,
             "same": self.same,
-            "misses": {why: n for why, n in self.misses.most_common() if n > 0},
+            "misses": classes({why: n for why, n in self.misses.items() if n > 0}),
             "saved": round(self.saved, 3),
+            "bytes": self.bytes,
+            **self.explained.as_json(),
         }
 
 
@@ -119,8 +126,11 @@ class TaskCache:
         self._sound: dict[Any, bool] = {}
         self._shipped: weakref.WeakSet[Any] = weakref.WeakSet()
         self._facts: dict[str, Facts] = {}
-        self._doubtful: dict[str, str] = {}  # tasks that may be spared, and why they run
-        self.counts = TaskCounts()
+        self._doubtful: dict[str, tuple[str, str]] = {}  # tasks that may be spared: label, reason
+        self.explainer = Explainer(
+            self._fingerprinter.ingredients, index.records if index else tuple, time.thread_time
+        )
+        self.counts = self.start_cell()
         self.notes: list[str] = []
         self.classes = NotebookClasses(namespace, self._fingerprinter.of_class)
         if index is not None:
@@ -128,7 +138,7 @@ class TaskCache:
 
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
-        self.counts = TaskCounts()
+        self.counts = TaskCounts(explained=self.explainer.start_cell())
         return self.counts
 
     def facts(self) -> dict[str, Facts]:
@@ -139,7 +149,9 @@ class TaskCache:
     def spare(self, tasks: dict[str, float]) -> None:
         """These tasks did not run; the dictionary is emptied."""
         for text, seconds in tasks.items():
-            self.counts.spare(self._doubtful.get(text, ""), seconds)
+            label, reason = self._doubtful.get(text, ("", ""))
+            self.counts.spare(reason, seconds)
+            self.explainer.spared(label, reason)
         tasks.clear()
         self._doubtful.clear()
 
@@ -279,10 +291,12 @@ class TaskCache:
                 inputs = tuple(self._input(other, job) for other in found.inputs)
                 self._facts[text] = Facts(found.local.hex, inputs)
                 ticket = (text, _label(key))
+                if self.index is None:
+                    self.explainer.note(ticket[1], text, job.graph[key], job.graph)
             if self.index is not None:
                 places = self._candidates(self.index, job, found)
         if places:
-            self._doubtful[str(text)] = job.plan.reasons[key]
+            self._doubtful[str(text)] = (_label(key), job.plan.reasons[key])
             return module.run_unless, ticket, places
         return (module.run, ticket) if ticket[0] or renamed else None
 
@@ -323,6 +337,20 @@ class TaskCache:
         counts.saved += sum(record.seconds for record in plan.load.values())
         if self.index is not None:
             counts.misses.update(plan.misses(passive))
+            counts.bytes += sum(record.size for record in plan.load.values())
+            self._explain(graph, plan, run, graph.keys() - passive - plan.load.keys() - set(run))
+
+    def _explain(
+        self, graph: Mapping[Any, Any], plan: TaskPlan, run: Sequence[Any], needless: set[Any]
+    ) -> None:
+        for key in plan.load:
+            self.explainer.loaded(_label(key))
+        for key in needless:
+            self.explainer.needless(_label(key))
+        for key in run:
+            found = self._known.get(key)
+            text = found.digest.hex if self._keeps and isinstance(found, Fingerprint) else ""
+            self.explainer.ran(_label(key), plan.reasons[key], graph[key], graph, text)
 
     def all_notes(self) -> list[str]:
         """What went wrong, each said once."""

@@ -31,11 +31,14 @@ class TaskCollector:
     _offsets: dict[Path, int] = field(default_factory=dict)
 
     def collect(
-        self, store: DirectoryStore, facts: Mapping[str, Facts] | None = None
+        self,
+        store: DirectoryStore,
+        facts: Mapping[str, Facts] | None = None,
+        ingredients: Mapping[str, dict[str, str]] | None = None,
     ) -> tuple[Digest, tuple[Digest, ...]] | None:
         """New records as a document in the store, and the blobs that they need; None: no new ones.
 
-        ``facts``: by fingerprint. Raises StorageError.
+        ``facts``: by fingerprint; so are the ``ingredients`` of some tasks. Raises StorageError.
         """
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
@@ -56,6 +59,9 @@ class TaskCollector:
                 payloads[record.digest] = payload
         if not found:
             return None
+        for fingerprint in found.keys() & (ingredients or {}).keys():
+            made_of = (ingredients or {})[fingerprint]
+            found[fingerprint] = replace(found[fingerprint], ingredients=made_of)
         segment = bytearray()
         placed = []
         for _, record in sorted(found.items()):

@@ -114,12 +114,15 @@ class Fingerprinter:
         self._modules.begin()
         return _Call(self._modules, self._namespace).literal(kind).digest.hex()
 
-    def ingredients(self, node: Any) -> dict[str, str]:
-        """What a task's fingerprint is made of, by name, for a person: `first_difference`."""
+    def ingredients(self, node: Any, graph: Mapping[Key, Any] | None = None) -> dict[str, str]:
+        """What a task's fingerprint is made of, by name, for a person; `task_explain.py`.
+
+        ``graph``: the one that the task is of, if literals stand in it by themselves.
+        """
         from nbrw_runtime.task_ingredients import ingredients_of
 
         self._modules.begin()
-        return ingredients_of(node, self._modules, self._namespace)
+        return ingredients_of(node, self._modules, self._namespace, graph or {})
 
 
 class _Call:
@@ -214,15 +217,4 @@ def _tokens(count: int) -> tuple[bytes, ...]:
     return tuple(hashlib.sha256(f"input {number}".encode()).digest() for number in range(count))
 
 
-def first_difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """The first ingredient that is another one: "global `THRESHOLD`: 10.0 -> 5.0"; empty: none."""
-    for name in [*now, *(name for name in then if name not in now)]:
-        before, after = then.get(name, "not used"), now.get(name, "not used")
-        if before != after:
-            kind, _, rest = name.rpartition(" ")
-            title = f"{kind} `{rest}`" if kind and not rest.isdigit() else name
-            return f"{title}: {before} -> {after}"
-    return ""
-
-
-__all__ = ["Fingerprint", "Fingerprinter", "Refusal", "first_difference"]
+__all__ = ["Fingerprint", "Fingerprinter", "Refusal"]

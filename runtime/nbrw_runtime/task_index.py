@@ -45,6 +45,10 @@ class TaskIndex:
         """What is known of a task."""
         return self._all().get(fingerprint)
 
+    def records(self) -> Iterable[TaskRecord]:
+        """All that is known."""
+        return self._all().values()
+
     def like(self, local: str) -> list[TaskRecord]:
         """What is known of tasks with the same code, whatever their inputs were."""
         self._all()

@@ -27,6 +27,7 @@ class TaskRecord:
     depends on it. Sizes in bytes, ``seconds`` of the task alone. ``local`` is the fingerprint
     without inputs, ``inputs`` those of the inputs in order; ``=`` before one that is plain data.
     ``classes``: of the notebook, of which there are objects in the result, with their ids.
+    ``ingredients``, of some tasks: what their fingerprint is made of, by name.
     """
 
     fingerprint: str
@@ -44,6 +45,7 @@ class TaskRecord:
     local: str = ""
     inputs: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    ingredients: dict[str, str] = field(default_factory=dict)
 
     @property
     def content(self) -> str:

@@ -180,7 +180,11 @@ class Walker:
     def _record_value(self, kind: str, name: str, value: Any) -> None:
         if _is_code(value) or isinstance(value, types.ModuleType):
             return  # it has recorded itself
-        self.note_text(kind, name, described(value, self.modules, self.namespace))
+        self.note_text(kind, name, described(value, self.beside()))
+
+    def beside(self) -> Walker:
+        """A walker for a value by itself."""
+        return Walker(self.modules, self.namespace)
 
     def _object(self, obj: Any) -> None:
         words = refused_kind(obj)
@@ -253,12 +257,13 @@ def _is_code(obj: Any) -> bool:
     return isinstance(obj, (types.FunctionType, type))
 
 
-def described(value: Any, modules: Modules, namespace: Any = None) -> str:
-    """A value in a few words: its ``repr`` if it is small and plain, else its type and digest."""
+def described(value: Any, walker: Walker) -> str:
+    """A value in a few words: its ``repr`` if it is small and plain, else its type and digest,
+    for which ``walker``, a new one, is used.
+    """
     text = repr(value) if _is_plain(value) else task_code.importable_name(value)
     if text and len(text) <= 60:
         return text
-    walker = Walker(modules, namespace)
     try:
         walker.walk(value)
     except Refused as error:

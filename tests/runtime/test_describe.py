@@ -9,11 +9,13 @@ import pytest
 
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredFile, StoredObject
 from nbrw_runtime.dependency import Data, DataState, Dependencies, LeftOut, Software, SoftwareKind
-from nbrw_runtime.describe import describe, describe_text, first_line, human_size
+from nbrw_runtime.describe import describe, describe_text, first_line
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import Environment, Recipe, RecipeCell, RecipeLayer
+from nbrw_runtime.task_summary import CellTasks, LabelTasks
 from nbrw_runtime.tolerance import Tolerance
+from nbrw_runtime.units import human_size
 from nbrw_runtime.verification import Verification, VerifiedCell
 
 BLOB = digest_bytes(b"x")
@@ -111,6 +113,32 @@ def test_the_text_names_everything_a_reader_needs():
         assert part in text
     assert "<nbrw:" not in text
     assert not any(line != line.rstrip() for line in text.splitlines())
+
+
+def test_dask_tasks_are_counted():
+    """How many, how many of them are stored, why others are not, and which run every time."""
+    assert "Dask tasks" not in describe_text(describe(RECIPE))
+    found = CellTasks(
+        2, 27, 20, 1_230_000, 12.25,
+        {"it takes longer to store and load than to compute": 5},
+        {"it changes something outside": 2},
+        (LabelTasks("risk_score", 27, 20, 1_230_000, 12.25),),
+    )  # fmt: skip
+    value = json.loads(json.dumps(describe(replace(RECIPE, tasks=(found,)))))
+    assert value["cells"][0]["tasks"] == {}
+    assert value["cells"][1]["tasks"] == {
+        "number": 27, "stored": 20, "size": 1_230_000, "seconds": 12.25,
+        "not_stored": {"it takes longer to store and load than to compute": 5},
+        "unsafe": {"it changes something outside": 2},
+        "labels": [{"label": "risk_score", "number": 27, "stored": 20, "size": 1_230_000,
+                    "seconds": 12.25}],
+    }  # fmt: skip
+    assert (
+        "  cell 2: 27 Dask tasks of 12.2 s, 20 stored (1.23 MB); not stored: quicker to compute "
+        "than to load (5)\n"
+        "  cell 2: tasks that run in every repeat, with what uses them: it changes something "
+        "outside (2)\n"
+    ) in describe_text(value)
 
 
 def test_an_empty_notebook_is_described():

@@ -8,12 +8,8 @@ import dask
 import pytest
 from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
 
-from nbrw_runtime.task_fingerprint import (
-    Fingerprint,
-    Fingerprinter,
-    Refusal,
-    first_difference,
-)
+from nbrw_runtime.task_explain import first_difference
+from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 
 CELL = """
 LIMIT = 10.0
@@ -197,7 +193,7 @@ def test_a_changed_helper_and_argument_are_named(cell):
     )
     exec("def clean(x): return x", space)
     after = fingerprinter.ingredients(Task("k", space["score"], 1))
-    assert first_difference(before, after).startswith("helper `clean`: ")
+    assert first_difference(before, after) == "helper `clean`: its code changed"
 
 
 def test_ingredients_of_a_fused_task_are_those_of_its_parts(cell):
