@@ -1,10 +1,12 @@
 """The tasks that a notebook's kernel starts: stored in an audit, loaded in a repeat.
 
-Nothing of this is imported before the notebook imports distributed.
+Nothing of this is imported before the notebook imports distributed, or computes with a scheduler
+of Dask's own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import sysconfig
@@ -14,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbrw_runtime import task_own
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dask_redirect import when_client_is_loaded
 from nbrw_runtime.dependency import Data
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.store import DirectoryStore, StackedStore
+from nbrw_runtime.when_loaded import when_loaded
 
 if TYPE_CHECKING:
     from nbrw_runtime.task_cache import TaskCache, TaskCounts
@@ -47,6 +51,7 @@ class KernelTasks:
     data: Iterable[Data] = ()
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
+    _begun: bool = False
     _cache: TaskCache | None = None
     _collector: TaskCollector | None = None
     _counts: dict[int, TaskCounts] = field(default_factory=dict)
@@ -56,6 +61,7 @@ class KernelTasks:
         global _current
         _current = self
         when_client_is_loaded(_begin)
+        when_loaded("dask.base", _begin_local)
 
     @property
     def spool(self) -> Path:
@@ -64,7 +70,20 @@ class KernelTasks:
 
     def start(self, client: type) -> None:
         """distributed has been loaded: from now on its clients ask us first."""
-        from nbrw_runtime.task_cache import TaskCache, patch
+        from nbrw_runtime.task_cache import patch
+
+        if self.cache() is not None:
+            patch(client, _cache)
+
+    def cache(self) -> TaskCache | None:
+        """The cache, made when it is asked for first; None if Dask is not known to work."""
+        if not self._begun:
+            self._begun = True
+            self._make()
+        return self._cache
+
+    def _make(self) -> None:
+        from nbrw_runtime.task_cache import TaskCache
         from nbrw_runtime.task_collect import TaskCollector
         from nbrw_runtime.task_index import TaskIndex
 
@@ -87,19 +106,35 @@ class KernelTasks:
             index,
         )
         self._counts[self._cell] = self._cache.start_cell()
-        patch(client, _cache)
+        task_own.watch()
+        self._watch_shows()
+
+    def _watch_shows(self) -> None:
+        """What tasks show in this process is part of the cell's outputs."""
+        from nbrw_runtime import task_ship
+
+        module = task_ship.module()
+        module.watch_prints()
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if shell is not None:
+            module.watch_shows(type(shell.display_pub), "publish")
 
     def begin(self, cell: int) -> None:
         """A cell begins."""
         self._cell = cell
         if self._cache is not None:
             self._counts[cell] = self._cache.start_cell()
+            task_own.begin()
 
     def collect(self) -> tuple[Digest | None, tuple[Digest, ...]]:
         """What the tasks of the cell that has just ended left: a document, and its blobs.
 
         Raises StorageError.
         """
+        if self._cache is not None and self._cache.is_local:
+            self._cache.is_local = False
+            with contextlib.suppress(OSError):  # unexplained, all counts as the tasks' doing
+                task_own.write_down()
         found = self._collector.collect(self.first) if self._collector is not None else None
         return found or (None, ())
 
@@ -141,6 +176,16 @@ def current() -> KernelTasks | None:
 
 def _cache() -> TaskCache | None:
     return _current._cache if _current is not None else None
+
+
+def _local_cache() -> TaskCache | None:
+    return _current.cache() if _current is not None else None
+
+
+def _begin_local(_: Any) -> None:
+    from nbrw_runtime import task_local
+
+    task_local.patch(_local_cache)
 
 
 def _begin(client: type) -> None:

@@ -116,6 +116,7 @@ def prepare_session(
         # Where the trace has gaps nobody knows what tasks read and wrote.
         tasks=tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
         worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
+        kernel_data=tuple(d for d in recipe.dependencies.data if "worker" not in d.roles),
     )
     path = scratch / "session.json"
     write_session(session, path)

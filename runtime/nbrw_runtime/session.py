@@ -90,9 +90,8 @@ class KernelSession:
     def _kernel_tasks(self, first: DirectoryStore) -> KernelTasks:
         orders = self.session
         known = None if orders.mode == "audit" else self._checkpoints_with_tasks
-        return KernelTasks(
-            self.shell.user_ns, orders.cwd, self.store, first, known, orders.worker_data
-        )
+        data = (*orders.worker_data, *orders.kernel_data)
+        return KernelTasks(self.shell.user_ns, orders.cwd, self.store, first, known, data)
 
     def _checkpoints_with_tasks(self) -> Iterator[Checkpoint]:
         """Those whose tasks may be loaded."""

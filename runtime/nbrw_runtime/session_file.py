@@ -40,7 +40,8 @@ class Session:
     written: str = ""
     use_dask: bool = True
     tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
-    worker_data: tuple[Data, ...] = ()  # given what its workers used
+    worker_data: tuple[Data, ...] = ()  # given what its workers used,
+    kernel_data: tuple[Data, ...] = ()  # and what only the kernel did, and what it started
     format: str = SESSION_FORMAT
     version: int = SESSION_VERSION
 

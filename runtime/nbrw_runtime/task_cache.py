@@ -80,6 +80,7 @@ class TaskCache:
         self._shipped: weakref.WeakSet[Any] = weakref.WeakSet()
         self.counts = TaskCounts()
         self.notes: list[str] = []
+        self.is_local = False  # tasks of this cell ran in this process
 
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
@@ -123,6 +124,35 @@ class TaskCache:
             self._sound[key] = plan.sound.get(key, False) if self._index is not None else True
         self._count(graph, plan, passive)
         return _expression(new, annotations)
+
+    def rewritten_local(
+        self, graph: Mapping[Any, Any], keys: Sequence[Any]
+    ) -> tuple[dict[Any, Any], Mapping[Any, Fingerprint | Refusal]]:
+        """The graph of one of Dask's own schedulers, rewritten, and its tasks' fingerprints.
+
+        There are no futures, and its keys mean nothing to any other graph.
+        """
+        task_ship.module().configure(*self.orders)
+        found = self._fingerprinter.fingerprints(graph, {})
+        inputs = {key: list(node.dependencies) for key, node in graph.items()}
+        passive = _passive(graph)
+        plan = self._plan(keys, inputs, found, passive)
+        new = self._nodes(graph, found, plan, set())
+        self._count(graph, plan, passive)
+        self.is_local = True
+        return new, found
+
+    def changed_since(
+        self, graph: Mapping[Any, Any], found: Mapping[Any, Fingerprint | Refusal]
+    ) -> list[Any]:
+        """Tasks of whose ingredients one is not what it was when the fingerprints were made."""
+        now = self._fingerprinter.fingerprints(graph, {})
+        return [key for key in graph if _text(now[key]) != _text(found[key])]
+
+    @property
+    def orders(self) -> tuple[str, str, tuple[str, ...]]:
+        """What ``configure`` of `task_worker.py` is told."""
+        return self._root, self._spool, self._software
 
     def _plan(
         self,

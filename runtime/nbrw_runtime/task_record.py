@@ -23,7 +23,8 @@ class TaskRecord:
     ``buffers`` are blobs of their own. ``reads`` maps files that it read to their digest (None: not
     there; a path with a slash at its end is a directory, of which the names count). ``refused``
     says why there is no result; ``unsafe``: because it must not be used again, nor anything that
-    depends on it. Sizes in bytes, ``seconds`` of the task alone.
+    depends on it. ``local``: it ran in the kernel, or in a process that a scheduler of Dask's own
+    started there. Sizes in bytes, ``seconds`` of the task alone.
     """
 
     fingerprint: str
@@ -38,6 +39,7 @@ class TaskRecord:
     reads: dict[str, str | None] = field(default_factory=dict)
     refused: str = ""
     unsafe: bool = False
+    local: bool = False
 
     @property
     def is_stored(self) -> bool:

@@ -17,6 +17,7 @@ import json
 import mmap
 import os
 import pickle
+import random
 import sys
 import tempfile
 import threading
@@ -67,6 +68,7 @@ _hooked = False
 _root = ""
 _spool = ""
 _software = ()
+local = False  # this is the notebook's own process, or one that a scheduler of Dask's own started
 
 
 def configure(root, spool, software):
@@ -126,6 +128,78 @@ def run(ticket, box, inputs):
             text = f"it could not be stored: {type(error).__name__}: {error}"
             _segment().note(ticket, seconds, text, unsafe=True)
     return value
+
+
+def run_here(ticket, box, inputs):
+    """The same in the notebook's own process, whose random numbers it may take."""
+    return run(ticket, Box(_WithoutChance(box.node)), inputs)
+
+
+class _WithoutChance:
+    def __init__(self, node):
+        self._node = node
+
+    def __call__(self, inputs):
+        before = random.getstate(), _generator()
+        value = self._node(inputs)
+        if before != (random.getstate(), _generator()):
+            note_change("the notebook's random numbers")
+        return value
+
+
+def note_change(what):
+    """The task of this thread changes something; returns whether there is one."""
+    if _uses.active:
+        _uses.changed = _uses.changed or what
+    return _uses.active
+
+
+def in_task():
+    """Whether this thread executes a task."""
+    return _uses.active
+
+
+def note_unsafe(ticket, reason, reads=None):
+    """Found out after the task: neither it nor anything that depends on it may be used again."""
+    _segment().note(ticket, 0.0, reason, reads, unsafe=True)
+
+
+def watch_shows(owner, name):
+    """Have it count as a change if a task calls this method, which shows something."""
+    original = getattr(owner, name)
+    if hasattr(original, "_nbrw"):
+        return
+
+    def show(*arguments, **options):
+        note_change("what the notebook shows")
+        return original(*arguments, **options)
+
+    show._nbrw = True  # type: ignore[attr-defined]
+    setattr(owner, name, show)
+
+
+class _Stream:
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        note_change("what the notebook shows")
+        return self._stream.write(text)
+
+
+def watch_prints():
+    """Have it count as a change if a task prints. Streams are replaced, or their class patched."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or type(stream) is _Stream:
+            continue
+        try:
+            watch_shows(type(stream), "write")
+        except TypeError:  # a class of Python's own
+            setattr(sys, name, _Stream(stream))
 
 
 def load(where):
@@ -329,6 +403,8 @@ class Segment:
         record = {
             "fingerprint": ticket[0], "label": ticket[1], "seconds": round(seconds, 6), **more,
         }  # fmt: skip
+        if local:
+            record["local"] = True
         data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         if self._lines.write(data) != len(data):
             # Whoever reads skips what is no line of JSON.
