@@ -106,7 +106,6 @@ class KernelTasks:
             index,
         )
         self._counts[self._cell] = self._cache.start_cell()
-        task_own.watch()
         self._watch_shows()
 
     def _watch_shows(self) -> None:
@@ -124,7 +123,7 @@ class KernelTasks:
         self._cell = cell
         if self._cache is not None:
             self._counts[cell] = self._cache.start_cell()
-            task_own.begin()
+        task_own.begin()
 
     def collect(self) -> tuple[Digest | None, tuple[Digest, ...]]:
         """What the tasks of the cell that has just ended left: a document, and its blobs.
@@ -185,6 +184,7 @@ def _local_cache() -> TaskCache | None:
 def _begin_local(_: Any) -> None:
     from nbrw_runtime import task_local
 
+    task_own.watch()
     task_local.patch(_local_cache)
 
 

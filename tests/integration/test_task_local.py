@@ -341,3 +341,32 @@ def test_dask_that_is_not_known_to_work_is_left_alone(tmp_path, monkeypatch):
     assert namespace["out"] == 9 - 1
     assert tasks.collect() == (None, ()) and tasks.by_cell() == {}
     assert tasks.end() == ["results of tasks are not kept: Dask 2025.4.1 is not known to work"]
+
+
+def test_what_the_cell_itself_does_with_files_is_written_down(tmp_path):
+    """In its own thread, outside of tasks; a task's writes are the task's."""
+    (tmp_path / "d").mkdir()
+    way = f"""
+import os, threading
+def write(x):
+    open({str(tmp_path / "by task")!r}, 'w').write('x')
+    return x
+os.listdir({str(tmp_path / "d")!r})
+open({str(tmp_path / "by cell")!r}, 'w').write('x')
+thread = threading.Thread(target=lambda: open({str(tmp_path / "by thread")!r}, 'w').write('x'))
+thread.start()
+thread.join()
+out = dask.compute(tasks[0], dask.delayed(write)(1), scheduler='sync')
+"""
+    audit = Kernel(tmp_path)
+    audit.run(START, way)
+    (own,) = [
+        record
+        for record in read_tasks(audit.store.get(audit.document), "test")
+        if record.fingerprint == "cell"
+    ]
+    assert own.unsafe and own.local and f"{tmp_path}/d/" in own.reads
+    assert "by cell" in own.refused
+    assert "by task" not in own.refused and "by thread" not in own.refused
+    assert "by task" in audit.records()["write"].refused
+    assert all(record.local for record in audit.records().values())
