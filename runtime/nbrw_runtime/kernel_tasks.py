@@ -116,7 +116,7 @@ class KernelTasks:
         module.watch_prints()
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if shell is not None:
-            module.watch_shows(type(shell.display_pub), "publish")
+            module.watch_calls(type(shell.display_pub), "publish", module.SHOWS)
 
     def begin(self, cell: int) -> None:
         """A cell begins."""

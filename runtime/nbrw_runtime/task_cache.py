@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbrw_runtime import task_ship
+from nbrw_runtime import task_scatter, task_ship
 from nbrw_runtime.dask_tasks import load_function
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
@@ -27,10 +27,9 @@ from nbrw_runtime.task_shuffle import without_shuffles
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _METHOD = "_graph_to_futures"
-_ELSEWHERE = (
-    "results of tasks are not kept: the client is asynchronous, or was given the address of its "
-    "scheduler instead of the cluster"
-)
+_ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
+_ASYNCHRONOUS = "the client is asynchronous, or used from its event loop (as joblib does)"
+_HERE = "the workers are in the notebook's process, which may change their data"
 
 
 @dataclass
@@ -141,6 +140,14 @@ class TaskCache:
         self._count(graph, plan, passive)
         self.is_local = True
         return new, found
+
+    def scattered(self, data: Mapping[Any, Any]) -> None:
+        """The notebook gave the cluster these data, by key."""
+        from dask._task_spec import DataNode
+
+        nodes = {key: DataNode(key, value) for key, value in data.items()}
+        self._known.update(self._fingerprinter.fingerprints(nodes, {}))
+        self._sound.update(dict.fromkeys(nodes, True))
 
     def changed_since(
         self, graph: Mapping[Any, Any], found: Mapping[Any, Fingerprint | Refusal]
@@ -255,10 +262,11 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         new = expr
         if cache is not None and not options.get("actors"):
             try:
-                if _is_ours(self):
-                    new = cache.rewritten(self, expr, keys)
+                reason = _why_not(self)
+                if reason:
+                    cache.note(f"results of tasks are not kept: {reason}")
                 else:
-                    cache.note(_ELSEWHERE)
+                    new = cache.rewritten(self, expr, keys)
             except Exception as error:
                 cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
         if new is expr:
@@ -268,14 +276,19 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
 
     _graph_to_futures._nbrw = True  # type: ignore[attr-defined]
     setattr(client, _METHOD, _graph_to_futures)
+    task_scatter.patch(client, cache_of)
 
 
-def _is_ours(client: Any) -> bool:
-    """Whether a client's scheduler is in this process, where it finds our functions, and whether
-    one may wait for it.
+def _why_not(client: Any) -> str:
+    """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
+    our functions, one may wait for it, and what workers hold is theirs alone.
     """
+    if client.asynchronous:
+        return _ASYNCHRONOUS
     scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
-    return not client.asynchronous and type(scheduler).__name__ == "Scheduler"
+    if type(scheduler).__name__ != "Scheduler":
+        return _ELSEWHERE
+    return _HERE if str(getattr(scheduler, "address", "")).startswith("inproc") else ""
 
 
 @contextlib.contextmanager

@@ -35,6 +35,9 @@ _CHANGES = frozenset(
      "os.chmod", "shutil.rmtree", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 )  # fmt: skip
 
+SHOWS = "what the notebook shows"
+_CLUSTER = "what it asks of the cluster itself, such as other tasks"
+
 
 class Box:
     """Holds a node of a graph so that Dask does not look into it."""
@@ -76,6 +79,7 @@ def configure(root, spool, software):
     global _root, _spool, _software
     _root, _spool, _software = root, spool, tuple(software)
     _watch_files()
+    _watch_clients()
     with contextlib.suppress(ImportError):
         import numpy.random  # noqa: F401  (its generator is looked at before each task)
 
@@ -164,18 +168,31 @@ def note_unsafe(ticket, reason, reads=None):
     _segment().note(ticket, 0.0, reason, reads, unsafe=True)
 
 
-def watch_shows(owner, name):
-    """Have it count as a change if a task calls this method, which shows something."""
+def watch_calls(owner, name, what, counts=lambda *arguments: True):
+    """Have it count as a change of ``what`` if a task calls this method."""
     original = getattr(owner, name)
-    if hasattr(original, "_nbrw"):
+    if getattr(original, "_nbrw_watch", False):
         return
 
-    def show(*arguments, **options):
-        note_change("what the notebook shows")
-        return original(*arguments, **options)
+    def watched(self, *arguments, **options):
+        if _uses.active and counts(*arguments):
+            note_change(what)
+        return original(self, *arguments, **options)
 
-    show._nbrw = True  # type: ignore[attr-defined]
-    setattr(owner, name, show)
+    watched._nbrw_watch = True  # type: ignore[attr-defined]
+    setattr(owner, name, watched)
+
+
+def _watch_clients():
+    """What a task asks the cluster, or starts there, nobody sees."""
+    client = getattr(sys.modules.get("distributed.client"), "Client", None)
+    if client is not None:
+        watch_calls(client, "sync", _CLUSTER)
+        watch_calls(client, "_send_to_scheduler", _CLUSTER, _starts)
+
+
+def _starts(message):
+    return str(message.get("op")).startswith("update-graph")
 
 
 class _Stream:
@@ -186,7 +203,7 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text):
-        note_change("what the notebook shows")
+        note_change(SHOWS)
         return self._stream.write(text)
 
 
@@ -197,7 +214,7 @@ def watch_prints():
         if stream is None or type(stream) is _Stream:
             continue
         try:
-            watch_shows(type(stream), "write")
+            watch_calls(type(stream), "write", SHOWS)
         except TypeError:  # a class of Python's own
             setattr(sys, name, _Stream(stream))
 
