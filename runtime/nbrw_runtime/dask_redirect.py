@@ -8,23 +8,17 @@ does.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from nbrw_runtime import dask_cluster
-from nbrw_runtime.when_loaded import when_loaded
+from nbrw_runtime.import_watch import when_loaded
 
 notes: list[str] = []
 
 
-def when_client_is_loaded(tell: Callable[[Any], None]) -> None:
-    """Have this called with distributed's Client as soon as that is imported."""
-    when_loaded("distributed.client", lambda module: tell(module.Client))
-
-
 def install() -> None:
     """Patch distributed's Client as soon as it is imported."""
-    when_client_is_loaded(patch)
+    when_loaded("distributed.client", lambda module: patch(module.Client))
 
 
 def patch(client: Any) -> None:

@@ -27,10 +27,10 @@ def with_evidence(
     """
     data = list(data)
     workers = _evidence(records, cell, data, {"worker"})
-    local: _Evidence = ("", {})
-    if any(record.local for record in records):
-        local = _evidence(records, cell, data, {"kernel", "child", "worker"})
-    return [_with(record, *(local if record.local else workers)) for record in records]
+    here: _Evidence = ("", {})
+    if any(record.here for record in records):
+        here = _evidence(records, cell, data, {"kernel", "child", "worker"})
+    return [_with(record, *(here if record.here else workers)) for record in records]
 
 
 _Evidence = tuple[str, dict[str, "str | None"]]

@@ -33,7 +33,7 @@ if "nbrw_task_worker" not in sys.modules:
     with open(text) as stream:
         exec(compile(stream.read(), "<nbrw_task_worker>", "exec"), module.__dict__)
     sys.modules["nbrw_task_worker"] = module
-    module.local = True
+    module.here = True
     module.configure(*orders)
     module.watch_prints()
 """

@@ -45,7 +45,7 @@ def module() -> Any:
     """The module in this process, under the name that it has on workers."""
     found = types.ModuleType(MODULE)
     exec(compile(_text(), f"<{MODULE}>", "exec"), found.__dict__)
-    found.local = True  # type: ignore[attr-defined]
+    found.here = True  # type: ignore[attr-defined]
     sys.modules[MODULE] = found
     return found
 

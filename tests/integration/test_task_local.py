@@ -268,7 +268,7 @@ def test_a_task_that_fails_fails_as_it_would(tmp_path):
 
 
 def test_a_corrupt_result_is_computed_again(tmp_path):
-    """The report says so."""
+    """The report says why."""
     audit = Kernel(tmp_path)
     first = audit.run(START, WAYS["threads"])
     (segment,) = {record.segment for record in audit.records().values()}
@@ -277,7 +277,7 @@ def test_a_corrupt_result_is_computed_again(tmp_path):
     path.write_bytes(path.read_bytes()[::-1])
     again = Kernel(tmp_path, audit.document)
     assert again.run(START, WAYS["threads"]) == first
-    assert not again.counts.loaded and "tasks ran as usual" in again.notes[0]
+    assert not again.counts.loaded and "is lost" in next(iter(again.counts.misses))
 
 
 def test_a_defect_of_ours_leaves_the_notebook_alone(tmp_path, monkeypatch):
@@ -365,8 +365,8 @@ out = dask.compute(tasks[0], dask.delayed(write)(1), scheduler='sync')
         for record in read_tasks(audit.store.get(audit.document), "test")
         if record.fingerprint == "cell"
     ]
-    assert own.unsafe and own.local and f"{tmp_path}/d/" in own.reads
+    assert own.unsafe and own.here and f"{tmp_path}/d/" in own.reads
     assert "by cell" in own.refused
     assert "by task" not in own.refused and "by thread" not in own.refused
     assert "by task" in audit.records()["write"].refused
-    assert all(record.local for record in audit.records().values())
+    assert all(record.here for record in audit.records().values())

@@ -31,7 +31,7 @@ def test_other_cells_and_the_kernel_are_no_evidence():
 
 def test_what_a_cell_did_counts_for_tasks_that_ran_in_the_kernel():
     """Or beside it; not for those on workers."""
-    local = TaskRecord("c", local=True)
+    local = TaskRecord("c", here=True)
     data = [used("/d/y", roles=("kernel",)), used("/d/z", roles=("child",)), used("/d/x")]
     other, found = with_evidence([OTHER, local], 2, data)
     assert list(other.reads) == ["/d/x"] and sorted(found.reads) == ["/d/x", "/d/y", "/d/z"]
@@ -42,8 +42,8 @@ def test_what_a_cell_did_counts_for_tasks_that_ran_in_the_kernel():
 
 def test_what_the_cell_itself_is_known_to_have_done_is_no_evidence():
     """It writes a file and lists a directory, outside of tasks; what it reads counts."""
-    own = TaskRecord("cell", reads={"/d/": None}, refused="changes /d/out", unsafe=True, local=True)
-    local = TaskRecord("c", local=True)
+    own = TaskRecord("cell", reads={"/d/": None}, refused="changes /d/out", unsafe=True, here=True)
+    local = TaskRecord("c", here=True)
     kernel = ("kernel",)
     data = [used("/d/out", DataState.WRITTEN, roles=kernel), used("/d/in", roles=kernel)]
     data += [used("/d", DataState.LISTED, roles=kernel)]

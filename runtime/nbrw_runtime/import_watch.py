@@ -1,4 +1,4 @@
-"""Says when the notebook has imported a module; imports nothing itself."""
+"""Says when a module has been loaded, without loading it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+Tell = Callable[[Any], None]
+
 
 class _Watcher:
-    """Finds one module as all others would, and says when it has been loaded."""
+    """Finds the modules that are waited for as all others would."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.waiting: list[Callable[[Any], None]] = []
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[Tell]] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != self.name:
+        if name not in self.waiting:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        waiting = self.waiting.pop(name)
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return spec
@@ -26,21 +27,20 @@ class _Watcher:
 
         def exec_module(module: Any) -> None:
             original(module)
-            for tell in self.waiting:
+            for tell in waiting:
                 tell(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def when_loaded(name: str, tell: Callable[[Any], None]) -> None:
-    """Have this called with a module as soon as it has been imported; now, if it is."""
+def when_loaded(name: str, tell: Tell) -> None:
+    """Have this called with the module of this name as soon as it is loaded: now, if it is."""
     if name in sys.modules:
         tell(sys.modules[name])
         return
-    known = (found for found in sys.meta_path if isinstance(found, _Watcher))
-    watcher = next((found for found in known if found.name == name), None)
+    watcher = next((found for found in sys.meta_path if isinstance(found, _Watcher)), None)
     if watcher is None:
-        watcher = _Watcher(name)
+        watcher = _Watcher()
         sys.meta_path.insert(0, watcher)  # type: ignore[arg-type]
-    watcher.waiting.append(tell)
+    watcher.waiting.setdefault(name, []).append(tell)
