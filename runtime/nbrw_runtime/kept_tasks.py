@@ -24,8 +24,9 @@ _Content = Callable[[str, Stamp], "str | None"]
 def why_not(seen: Used, records: Sequence[TaskRecord], kernel: AbstractSet[int]) -> str:
     """Why the tasks of a cell cannot be kept; empty: they can.
 
-    ``kernel`` are the threads of the kernel: what these do no task does.
+    ``kernel`` are the threads of the kernel: what these do no task does, if none ran there.
     """
+    kernel = _without_tasks(records, kernel)
     if seen.unseen:
         return f"they may have used what nobody saw: {seen.unseen[0]}"
     if seen.remote:
@@ -45,6 +46,7 @@ def with_uses(
     ``content`` gives the digest of a file that was like this when it was used (of a directory: of
     its names); None if it is not like that any more.
     """
+    kernel = _without_tasks(records, kernel)
     explained = {path.rstrip("/") for record in records for path in record.reads}
     reads: dict[str, str | None] = {}
     found: Mapping[str, Stamp | None] = {**seen.read, **seen.executed}
@@ -61,6 +63,10 @@ def with_uses(
         if reads[name] is None:
             return None
     return [replace(record, reads={**reads, **record.reads}) for record in records]
+
+
+def _without_tasks(records: Sequence[TaskRecord], kernel: AbstractSet[int]) -> AbstractSet[int]:
+    return frozenset() if any(record.here for record in records) else kernel
 
 
 def _is_by_others(path: str, seen: Used, kernel: AbstractSet[int]) -> bool:

@@ -1,6 +1,7 @@
 """The tasks that a notebook's kernel starts: stored in an audit, loaded in a repeat.
 
-Nothing of this is imported before the notebook imports distributed.
+Nothing of this is imported before the notebook imports distributed, or computes with a scheduler
+of Dask's own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbrw_runtime import task_own
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data
 from nbrw_runtime.digest import Digest
@@ -52,6 +54,7 @@ class KernelTasks:
     keeps: bool = True
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
+    _begun: bool = False
     _cache: TaskCache | None = None
     _collector: TaskCollector | None = None
     _counts: dict[int, TaskCounts] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class KernelTasks:
         global _current
         _current = self
         when_loaded("distributed.client", lambda module: _begin(module.Client))
+        when_loaded("dask.base", _begin_local)
         if self.known is not None:
             when_loaded("distributed.deploy.local", _let_doze)
 
@@ -72,7 +76,23 @@ class KernelTasks:
     def start(self, client: type) -> None:
         """distributed has been loaded: from now on its clients ask us first."""
         from nbrw_runtime import task_virtual
-        from nbrw_runtime.task_cache import TaskCache, patch
+        from nbrw_runtime.task_cache import patch
+
+        cache = self.cache()
+        if cache is not None:
+            patch(client, _cache)
+            if cache.index is not None:
+                task_virtual.patch(client)
+
+    def cache(self) -> TaskCache | None:
+        """The cache, made when it is asked for first; None if Dask is not known to work."""
+        if not self._begun:
+            self._begun = True
+            self._make()
+        return self._cache
+
+    def _make(self) -> None:
+        from nbrw_runtime.task_cache import TaskCache
         from nbrw_runtime.task_collect import TaskCollector
         from nbrw_runtime.task_index import TaskIndex
 
@@ -100,9 +120,17 @@ class KernelTasks:
         self._counts[self._cell] = self._cache.start_cell()
         self._cache.classes.install()
         self._collector.foreign = self._cache.classes.why_not
-        patch(client, _cache)
-        if index is not None:
-            task_virtual.patch(client)
+        self._watch_shows()
+
+    def _watch_shows(self) -> None:
+        """What tasks show in this process is part of the cell's outputs."""
+        from nbrw_runtime import task_ship
+
+        module = task_ship.module()
+        module.watch_prints()
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if shell is not None:
+            module.watch_calls(type(shell.display_pub), "publish", module.SHOWS)
 
     def begin(self, cell: int) -> None:
         """A cell begins."""
@@ -110,6 +138,7 @@ class KernelTasks:
         self._cell = cell
         if self._cache is not None:
             self._counts[cell] = self._cache.start_cell()
+        task_own.begin()
 
     def collect(self) -> tuple[Digest | None, tuple[Digest, ...]]:
         """What the tasks of the cell that has just ended left: a document, and its blobs.
@@ -118,6 +147,10 @@ class KernelTasks:
         """
         if self._collector is None or self._cache is None:
             return None, ()
+        if self._cache.is_local and self._cache.index is None:
+            self._cache.is_local = False
+            with contextlib.suppress(OSError):  # unexplained, all counts as the tasks' doing
+                task_own.write_down()
         noted = self._cache.explainer.noted
         found = self._collector.collect(self.first, self._cache.facts(), noted)
         self._cache.spare(self._collector.spared)
@@ -192,6 +225,17 @@ def virtual_values(client: Any) -> Mapping[Any, Callable[[], Any]]:
 
 def _cache() -> TaskCache | None:
     return _current._cache if _current is not None else None
+
+
+def _local_cache() -> TaskCache | None:
+    return _current.cache() if _current is not None else None
+
+
+def _begin_local(_: Any) -> None:
+    from nbrw_runtime import task_local
+
+    task_own.watch()
+    task_local.patch(_local_cache)
 
 
 def _begin(client: type) -> None:

@@ -120,6 +120,7 @@ def prepare_session(
         use_dask=recipe.uses_dask,
         tasks=tasks,
         worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
+        kernel_data=tuple(d for d in recipe.dependencies.data if "worker" not in d.roles),
         kept_tasks=tuple(kept_tasks or ()) if tasks else (),
         keep_tasks=tasks and kept_tasks is not None,
     )

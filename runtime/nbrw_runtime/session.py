@@ -96,7 +96,7 @@ class KernelSession:
             self.store,
             first,
             known,
-            orders.worker_data,
+            (*orders.worker_data, *orders.kernel_data),
             orders.kept_tasks,
             orders.mode == "audit" or orders.keep_tasks,
         )

@@ -41,7 +41,8 @@ class Session:
     written: str = ""
     use_dask: bool = True
     tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
-    worker_data: tuple[Data, ...] = ()  # given what its workers used
+    worker_data: tuple[Data, ...] = ()  # given what its workers used,
+    kernel_data: tuple[Data, ...] = ()  # and what only the kernel did, and what it started
     kept_tasks: tuple[Digest, ...] = ()  # and those of earlier repeats: documents
     keep_tasks: bool = False  # those that run are stored
     format: str = SESSION_FORMAT

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbrw_runtime import dask_doze, task_ship, task_virtual
+from nbrw_runtime import dask_doze, task_scatter, task_ship, task_virtual
 from nbrw_runtime.dask_tasks import load_function
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook_classes import NotebookClasses
@@ -36,10 +36,9 @@ OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
 _CANDIDATES = 4  # results that a task may turn out to have
 _METHOD = "_graph_to_futures"
-_ELSEWHERE = (
-    "results of tasks are not kept: the client is asynchronous, or was given the address of its "
-    "scheduler instead of the cluster"
-)
+_ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
+_ASYNCHRONOUS = "the client is asynchronous, or used from its event loop (as joblib does)"
+_HERE = "the workers are in the notebook's process, which may change their data"
 
 
 @dataclass
@@ -132,6 +131,7 @@ class TaskCache:
         )
         self.counts = self.start_cell()
         self.notes: list[str] = []
+        self.is_local = False  # tasks of this cell ran in this process
         self.classes = NotebookClasses(namespace, self._fingerprinter.of_class)
         if index is not None:
             index.foreign = self.classes.why_not
@@ -212,6 +212,57 @@ class TaskCache:
             self._sound[key] = plan.sound.get(key, False) if self.index is not None else True
         self._count(graph, plan, passive)
         return Rewritten(_expression(new, annotations) if left else None, left, list(new), virtual)
+
+    def rewritten_local(
+        self, graph: Mapping[Any, Any], keys: Sequence[Any]
+    ) -> tuple[dict[Any, Any], Mapping[Any, Fingerprint | Refusal]]:
+        """The graph of one of Dask's own schedulers, rewritten, and its tasks' fingerprints.
+
+        There are no futures, and its keys mean nothing to any other graph.
+        """
+        from dask._task_spec import Dict, Task, TaskRef
+
+        module = task_ship.module()
+        module.configure(*self.orders)
+        found = self._fingerprinter.fingerprints(graph, {})
+        inputs = {key: list(node.dependencies) for key, node in graph.items()}
+        passive = _passive(graph)
+        plan = self._plan(keys, inputs, found, passive)
+        job = Job(graph, found, plan, set(), inputs)
+        new: dict[Any, Any] = {}
+        for key, record in plan.load.items():
+            assert self.index is not None
+            new[key] = Task(key, module.load, self.index.place(record))
+        for key in plan.run:
+            new[key] = graph[key]
+            # In a repeat the watch cannot tell what such tasks do from what the kernel does.
+            made = self._wrapped(job, key, False) if self.index is None else None
+            if made is not None:
+                values = Dict({other: TaskRef(other) for other in inputs[key]})
+                new[key] = Task(key, *made, module.Box(graph[key]), values)
+        self._count(graph, plan, passive)
+        self.is_local = True
+        return new, found
+
+    def scattered(self, data: Mapping[Any, Any]) -> None:
+        """The notebook gave the cluster these data, by key."""
+        from dask._task_spec import DataNode
+
+        nodes = {key: DataNode(key, value) for key, value in data.items()}
+        self._known.update(self._fingerprinter.fingerprints(nodes, {}))
+        self._sound.update(dict.fromkeys(nodes, True))
+
+    def changed_since(
+        self, graph: Mapping[Any, Any], found: Mapping[Any, Fingerprint | Refusal]
+    ) -> list[Any]:
+        """Tasks of whose ingredients one is not what it was when the fingerprints were made."""
+        now = self._fingerprinter.fingerprints(graph, {})
+        return [key for key in graph if _text(now[key]) != _text(found[key])]
+
+    @property
+    def orders(self) -> tuple[str, str, tuple[str, ...]]:
+        """What ``configure`` of `task_worker.py` is told."""
+        return self._orders
 
     def _plan(
         self,
@@ -415,10 +466,11 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         new = None
         if cache is not None and not options.get("actors"):
             try:
-                if _is_ours(self):
-                    new = cache.rewritten(self, expr, keys)
+                reason = _why_not(self)
+                if reason:
+                    cache.note(f"results of tasks are not kept: {reason}")
                 else:
-                    cache.note(_ELSEWHERE)
+                    new = cache.rewritten(self, expr, keys)
             except Exception as error:
                 cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
         if new is None:
@@ -448,21 +500,26 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         start(self, *args, **options)
         cache = cache_of()
         # Now, as nobody may wait for the event loop later on, with the client's lock held.
-        if cache is not None and _is_ours(self) and self.status == "running":
+        if cache is not None and not _why_not(self) and self.status == "running":
             try:
                 cache.ship(self)
             except Exception as error:
                 cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
 
     client.__init__ = __init__  # type: ignore[misc]
+    task_scatter.patch(client, cache_of)
 
 
-def _is_ours(client: Any) -> bool:
-    """Whether a client's scheduler is in this process, where it finds our functions, and whether
-    one may wait for it.
+def _why_not(client: Any) -> str:
+    """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
+    our functions, one may wait for it, and what workers hold is theirs alone.
     """
+    if client.asynchronous:
+        return _ASYNCHRONOUS
     scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
-    return not client.asynchronous and type(scheduler).__name__ == "Scheduler"
+    if type(scheduler).__name__ != "Scheduler":
+        return _ELSEWHERE
+    return _HERE if str(getattr(scheduler, "address", "")).startswith("inproc") else ""
 
 
 @contextlib.contextmanager

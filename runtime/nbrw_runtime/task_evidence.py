@@ -21,13 +21,31 @@ _PACKAGES = re.compile(r"/(site|dist)-packages(/|\Z)")
 def with_evidence(
     records: Sequence[TaskRecord], cell: int, data: Iterable[Data]
 ) -> list[TaskRecord]:
-    """The tasks of a cell, with what the trace knows of its workers."""
+    """The tasks of a cell, with what the trace knows of its workers.
+
+    Tasks that ran in the kernel, or beside it, may have done whatever the cell did.
+    """
+    data = list(data)
+    workers = _evidence(records, cell, data, {"worker"})
+    here: _Evidence = ("", {})
+    if any(record.here for record in records):
+        here = _evidence(records, cell, data, {"kernel", "child", "worker"})
+    return [_with(record, *(here if record.here else workers)) for record in records]
+
+
+_Evidence = tuple[str, dict[str, "str | None"]]
+
+
+def _evidence(
+    records: Sequence[TaskRecord], cell: int, data: Iterable[Data], roles: set[str]
+) -> _Evidence:
+    """Why nothing of the cell can be relied on, and the files that all of its tasks may read."""
     explained = {path.rstrip("/") for record in records for path in record.reads}
     changed = " ".join(record.refused for record in records if record.unsafe)
     reads: dict[str, str | None] = {}
     doubt = ""
     for found in data:
-        if cell not in found.cells or "worker" not in found.roles or found.path in explained:
+        if cell not in found.cells or not roles & {*found.roles} or found.path in explained:
             continue
         looked = found.state in (DataState.LISTED, DataState.ABSENT)
         if _PACKAGES.search(found.path) or (looked and is_system(found.path)):
@@ -38,7 +56,12 @@ def with_evidence(
             reads[found.path] = None
         elif found.path not in changed:
             what = "wrote" if found.state is DataState.WRITTEN else "used"
-            doubt = doubt or f"a worker {what} {found.path}, and which task did is not known"
+            who = "a worker" if "worker" in found.roles else "a cell"
+            doubt = doubt or f"{who} {what} {found.path}, and which task did is not known"
+    return doubt, reads
+
+
+def _with(record: TaskRecord, doubt: str, reads: dict[str, str | None]) -> TaskRecord:
     if doubt:
-        return [replace(r, refused=r.refused if r.unsafe else doubt, unsafe=True) for r in records]
-    return [replace(record, reads={**reads, **record.reads}) for record in records]
+        return replace(record, refused=record.refused if record.unsafe else doubt, unsafe=True)
+    return replace(record, reads={**reads, **record.reads})

@@ -13,6 +13,7 @@ from typing import Any
 from nbrw_runtime.outside_rules import CHANCE, generators, kind_of_call, seeds
 
 ENVIRONMENT = "the environment"
+_WORKER = re.compile(r"(?:dask\.)?distributed\.(?:worker\.)?get_worker\Z")
 # Functions that draw from the generator of a whole module.
 _GLOBAL_GENERATORS = re.compile(
     r"(?:random\.(?!Random\b|SystemRandom|seed|setstate|getstate)[a-z]\w*"
@@ -34,6 +35,8 @@ def drawn(
         kind = kind_of_path(path, bare)
         if path.startswith(("os.environ", "os.getenv")):
             kind = ENVIRONMENT
+        if _WORKER.match(path):
+            kind = "the worker that it is on"
         generator = f"<nbrw:{path.rpartition('.')[0]}>"
         if kind and not (generator in seeded and _GLOBAL_GENERATORS.match(path)):
             found.append(f"{kind} ({path})")

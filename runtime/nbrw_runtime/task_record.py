@@ -28,6 +28,7 @@ class TaskRecord:
     without inputs, ``inputs`` those of the inputs in order; ``=`` before one that is plain data.
     ``classes``: of the notebook, of which there are objects in the result, with their ids.
     ``ingredients``, of some tasks: what their fingerprint is made of, by name.
+    ``here``: it ran in the kernel, or in a process that a scheduler of Dask's own started there.
     """
 
     fingerprint: str
@@ -46,6 +47,7 @@ class TaskRecord:
     inputs: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     ingredients: dict[str, str] = field(default_factory=dict)
+    here: bool = False
 
     @property
     def content(self) -> str:

@@ -31,9 +31,13 @@ class NbrwTasks(WorkerPlugin):
 """
 
 
+#: The module's text.
+SOURCE = Path(__file__).with_name("task_worker.py")
+
+
 @lru_cache(maxsize=1)
 def _text() -> str:
-    return Path(__file__).with_name("task_worker.py").read_text(encoding="utf-8")
+    return SOURCE.read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -41,6 +45,7 @@ def module() -> Any:
     """The module in this process, under the name that it has on workers."""
     found = types.ModuleType(MODULE)
     exec(compile(_text(), f"<{MODULE}>", "exec"), found.__dict__)
+    found.here = True  # type: ignore[attr-defined]
     sys.modules[MODULE] = found
     return found
 

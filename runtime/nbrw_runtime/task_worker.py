@@ -17,6 +17,7 @@ import json
 import mmap
 import os
 import pickle
+import random
 import sys
 import tempfile
 import threading
@@ -33,6 +34,9 @@ _CHANGES = frozenset(
     {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
      "os.chmod", "shutil.rmtree", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 )  # fmt: skip
+
+SHOWS = "what the notebook shows"
+_CLUSTER = "what it asks of the cluster itself, such as other tasks"
 
 
 class Box:
@@ -67,6 +71,7 @@ _hooked = False
 _root = ""
 _spool = ""
 _software = ()
+here = False  # this is the notebook's own process, or one that a scheduler of Dask's own started
 
 
 def configure(root, spool, software):
@@ -74,6 +79,7 @@ def configure(root, spool, software):
     global _root, _spool, _software
     _root, _spool, _software = root, spool, tuple(software)
     _watch_files()
+    _watch_clients()
     with contextlib.suppress(ImportError):
         import numpy.random  # noqa: F401  (its generator is looked at before each task)
 
@@ -128,6 +134,91 @@ def run(ticket, box, inputs):
             text = f"it could not be stored: {type(error).__name__}: {error}"
             _segment().note(ticket, seconds, text, unsafe=True)
     return value
+
+
+def run_here(ticket, box, inputs):
+    """The same in the notebook's own process, whose random numbers it may take."""
+    return run(ticket, Box(_WithoutChance(box.node)), inputs)
+
+
+class _WithoutChance:
+    def __init__(self, node):
+        self._node = node
+
+    def __call__(self, inputs):
+        before = random.getstate(), _generator()
+        value = self._node(inputs)
+        if before != (random.getstate(), _generator()):
+            note_change("the notebook's random numbers")
+        return value
+
+
+def note_change(what):
+    """The task of this thread changes something; returns whether there is one."""
+    if _uses.active:
+        _uses.changed = _uses.changed or what
+    return _uses.active
+
+
+def in_task():
+    """Whether this thread executes a task."""
+    return _uses.active
+
+
+def note_unsafe(ticket, reason, reads=None):
+    """Found out after the task: neither it nor anything that depends on it may be used again."""
+    _segment().note(ticket, 0.0, reason, reads, unsafe=True)
+
+
+def watch_calls(owner, name, what, counts=lambda *arguments: True):
+    """Have it count as a change of ``what`` if a task calls this method."""
+    original = getattr(owner, name)
+    if getattr(original, "_nbrw_watch", False):
+        return
+
+    def watched(self, *arguments, **options):
+        if _uses.active and counts(*arguments):
+            note_change(what)
+        return original(self, *arguments, **options)
+
+    watched._nbrw_watch = True  # type: ignore[attr-defined]
+    setattr(owner, name, watched)
+
+
+def _watch_clients():
+    """What a task asks the cluster, or starts there, nobody sees."""
+    client = getattr(sys.modules.get("distributed.client"), "Client", None)
+    if client is not None:
+        watch_calls(client, "sync", _CLUSTER)
+        watch_calls(client, "_send_to_scheduler", _CLUSTER, _starts)
+
+
+def _starts(message):
+    return str(message.get("op")).startswith("update-graph")
+
+
+class _Stream:
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        note_change(SHOWS)
+        return self._stream.write(text)
+
+
+def watch_prints():
+    """Have it count as a change if a task prints. Streams are replaced, or their class patched."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or type(stream) is _Stream:
+            continue
+        try:
+            watch_calls(type(stream), "write", SHOWS)
+        except TypeError:  # a class of Python's own
+            setattr(sys, name, _Stream(stream))
 
 
 def run_unless(ticket, box, inputs, candidates):
@@ -383,6 +474,8 @@ class Segment:
         record = {
             "fingerprint": ticket[0], "label": ticket[1], "seconds": round(seconds, 6), **more,
         }  # fmt: skip
+        if here:
+            record["here"] = True
         data = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         if self._lines.write(data) != len(data):
             # Whoever reads skips what is no line of JSON.

@@ -100,9 +100,9 @@ class Kernel:
         usual = type(self.client)
         # A class of its own, so that the next kernel's is unpatched; a kernel of another test in
         # this process may have patched the usual one.
-        method = usual._graph_to_futures
-        method = getattr(method, "__wrapped__", method)
-        Patched = type("Patched", (usual,), {"_graph_to_futures": method})
+        methods = {name: getattr(usual, name) for name in ("_graph_to_futures", "scatter")}
+        methods = {name: getattr(m, "__wrapped__", m) for name, m in methods.items()}
+        Patched = type("Patched", (usual,), methods)
         patch(Patched, lambda: self.cache)
         task_virtual.patch(Patched)
         self.client.__class__ = Patched

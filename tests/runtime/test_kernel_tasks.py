@@ -28,9 +28,10 @@ def session(place, recipe=RECIPE, **options):
 
 
 def test_what_workers_used_is_told_to_the_kernel(tmp_path):
-    """What only the kernel used is the cell's affair."""
+    """What only the kernel used is the cell's affair, and that of tasks that ran in the kernel."""
     found = session(tmp_path)
     assert found.tasks and [data.path for data in found.worker_data] == ["/d/part.parquet"]
+    assert [data.path for data in found.kernel_data] == ["/d/in.csv"]
 
 
 def test_tasks_are_not_loaded_if_the_trace_has_a_gap_or_the_caller_says_so(tmp_path):

@@ -29,6 +29,28 @@ def test_other_cells_and_the_kernel_are_no_evidence():
     assert with_evidence([SEEN, OTHER], 2, data) == [SEEN, OTHER]
 
 
+def test_what_a_cell_did_counts_for_tasks_that_ran_in_the_kernel():
+    """Or beside it; not for those on workers."""
+    local = TaskRecord("c", here=True)
+    data = [used("/d/y", roles=("kernel",)), used("/d/z", roles=("child",)), used("/d/x")]
+    other, found = with_evidence([OTHER, local], 2, data)
+    assert list(other.reads) == ["/d/x"] and sorted(found.reads) == ["/d/x", "/d/y", "/d/z"]
+    data = [used("/d/out", DataState.WRITTEN, roles=("kernel",))]
+    other, found = with_evidence([OTHER, local], 2, data)
+    assert other == OTHER and found.unsafe and "a cell wrote /d/out" in found.refused
+
+
+def test_what_the_cell_itself_is_known_to_have_done_is_no_evidence():
+    """It writes a file and lists a directory, outside of tasks; what it reads counts."""
+    own = TaskRecord("cell", reads={"/d/": None}, refused="changes /d/out", unsafe=True, here=True)
+    local = TaskRecord("c", here=True)
+    kernel = ("kernel",)
+    data = [used("/d/out", DataState.WRITTEN, roles=kernel), used("/d/in", roles=kernel)]
+    data += [used("/d", DataState.LISTED, roles=kernel)]
+    assert with_evidence([own, local], 2, data)[1].reads == {"/d/in": CONTENT.hex}
+    assert with_evidence([local], 2, data)[0].unsafe
+
+
 def test_software_is_no_evidence():
     """Python lists the directories of packages, and looks for files in vain there."""
     place = "/home/ada/env/lib/python3.11/site-packages"
