@@ -1,13 +1,15 @@
 """Five workloads: plain, audited, repeated without change, repeated with each change.
 
     python benchmarks/repeat/run.py [--rounds N] [--change-rounds N] [--only NAME] [--small]
+    python benchmarks/repeat/run.py --changes [--rounds N] ...     the changes alone, built once
 
 Times are of whole commands. Rounds are interleaved; ratios are of medians. Every repeat starts in a
 directory with nothing but the change, and what it leaves is compared with a plain run of the
-same notebook on the same data: one that differs is a failure, whatever it took. The edited
-notebooks run plain once. A change is repeated twice: with no results of earlier repeats, and
-with what the first one kept. The image is unpacked, where the engine does that, before the
-repeats; how long it takes is told apart. Prints Markdown tables.
+same notebook on the same data: one that differs is a failure, whatever it took. A change is run
+plain and repeated twice: with no results of earlier repeats, and with what the first one kept. The
+image is unpacked, where the engine does that, before the repeats; how long it takes is told apart.
+What the ideal of a repeat with a change is, `ideal.py` says; which tasks it may at best leave out,
+`oracle.py`. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import task_times
 from check import wrong
+from ideal import cell_seconds, ideal_seconds, must_run, read_times
+from oracle import reached, tasks_of
 from tables import changes_table, workloads_table
 from workload import NAMES, Change, Workload
 
@@ -46,30 +51,53 @@ class Bench:
         self.failures: list[str] = []
         self.measured: dict[str, Any] = {
             "plain": [], "audit": [], "resolve": [], "pack": [], "unpack": [], "unchanged": [],
-            "changes": {c.name: {"repeat": [], "again": [], "tasks": c.tasks, "paper": c.paper}
+            "changes": {c.name: {"plain": [], "repeat": [], "again": [], "ideal": [],
+                                 "paper": c.paper, "goal": c.goal}
                         for c in self.workload.changes},
         }  # fmt: skip
         self.workload.make_data(self.data, options.small)
+        self.tasks = tasks_of(name, self.data)
 
     def round(self, number: int) -> None:
         """All contenders once."""
-        seconds, self.plain_of[""] = self.plain(None)
-        self.measured["plain"].append(seconds)
-        self.build()
-        seconds, _ = self.command([*NBRW, "run", *self.engine(), self.image, "inspect"], self.place)
-        self.measured["unpack"].append(seconds)
-        for _ in range(3):
+        if number == 0 or not self.options.changes:
+            shutil.rmtree(self.place / "cache", ignore_errors=True)
+            seconds, self.plain_of[""] = self.plain(None)
+            self.measured["plain"].append(seconds)
+            self.build()
+            inspect = [*NBRW, "run", *self.engine(), self.image, "inspect"]
+            self.measured["unpack"].append(self.command(inspect, self.place)[0])
+        for _ in range(0 if self.options.changes else 3):
             self.measured["unchanged"].append(self.repeat(None)[0])
         limit = self.options.change_rounds
         for change in self.workload.changes if limit is None or number < limit else ():
-            found = self.measured["changes"][change.name]
-            if change.name not in self.plain_of:
-                found["plain"], self.plain_of[change.name] = self.plain(change)
-            self.forget()
-            seconds, found["cells"] = self.repeat(change)
-            found["repeat"].append(seconds)
-            found["again"].append(self.repeat(change)[0])
-        shutil.rmtree(self.place / "cache")
+            self.changed(change)
+
+    def changed(self, change: Change) -> None:
+        """A change: plain, repeated, and repeated again."""
+        found = self.measured["changes"][change.name]
+        empty = self.empty()
+        seconds, self.plain_of[change.name] = self.plain(change)
+        found["plain"].append(seconds)
+        self.forget()
+        seconds, report = self.repeat(change)
+        found["repeat"].append(seconds)
+        found["again"].append(self.repeat(change)[0])
+        cells = [cell["cell"] for cell in report["cells"] if cell["action"] == "run"]
+        places = reached(self.tasks, change.touched)
+        executed = sum(cell.get("tasks", {}).get("run", 0) for cell in report["cells"])
+        found.update(
+            cells=cells, executed=executed, all=len(self.tasks), reached=len(places), empty=empty
+        )
+        ideal = ideal_seconds(
+            empty,
+            cell_seconds(json.loads(self.plain_of[change.name].read_bytes())),
+            must_run(self.workload.name, cells, bool(places)),
+            self.tasks,
+            places,
+            read_times(self.place / "times"),
+        )
+        found["ideal"].append(ideal)
 
     def plain(self, change: Change | None) -> tuple[float, Path]:
         """The notebook without nbrw; seconds, and the executed notebook."""
@@ -77,7 +105,21 @@ class Bench:
         shutil.rmtree(where, ignore_errors=True)
         path = self.workload.lay_out(where, self.data, change)
         out = where / "executed.ipynb"
-        return self.command([sys.executable, PLAIN, path, out], where)[0], out
+        shutil.rmtree(self.place / "times", ignore_errors=True)
+        (self.place / "times").mkdir()
+        variables = {
+            "DASK_DISTRIBUTED__WORKER__PRELOAD": task_times.__file__,
+            "TASK_TIMES": str(self.place / "times"),
+        }
+        return self.command([sys.executable, PLAIN, path, out], where, variables)[0], out
+
+    def empty(self) -> float:
+        """Seconds of a notebook that does nothing, without nbrw."""
+        path = self.place / "empty.ipynb"
+        notebook = self.workload.notebook()
+        notebook["cells"] = []
+        path.write_text(json.dumps(notebook))
+        return self.command([sys.executable, PLAIN, path, path], self.place)[0]
 
     def build(self) -> None:
         """Audit and pack afresh."""
@@ -92,8 +134,8 @@ class Bench:
             self.measured[part].append(seconds)
         self.measured["bytes"] = size(self.image)
 
-    def repeat(self, change: Change | None) -> tuple[float, list[int]]:
-        """Repeat in a new directory and check; seconds, and which cells ran."""
+    def repeat(self, change: Change | None) -> tuple[float, dict[str, Any]]:
+        """Repeat in a new directory and check; seconds, and the report."""
         work = self.place / "work"
         shutil.rmtree(work, ignore_errors=True)
         words = self.workload.lay_out_change(work, self.data, change)
@@ -104,7 +146,7 @@ class Bench:
         what = change.name if change else "no change"
         plain = self.plain_of[change.name if change else ""]
         self.failures += [f"{self.workload.name}, {what}: {text}" for text in wrong(plain, out)]
-        return seconds, [cell["cell"] for cell in report["cells"] if cell["action"] == "run"]
+        return seconds, report
 
     def forget(self) -> None:
         """Have no results of earlier repeats."""
@@ -114,10 +156,13 @@ class Bench:
         """Options for `nbrw run`."""
         return ["--engine", self.options.engine] if self.options.engine else []
 
-    def command(self, argv: Sequence[object], cwd: Path) -> tuple[float, str]:
+    def command(
+        self, argv: Sequence[object], cwd: Path, more: Mapping[str, str] | None = None
+    ) -> tuple[float, str]:
         """Wall time and output of a command; one that fails ends the benchmark."""
         variables = {
             **os.environ,
+            **(more or {}),
             "PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'runtime'}",
             "XDG_CACHE_HOME": str(self.place / "cache"),
         }
@@ -146,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--change-rounds", type=int, help="rounds with changes (all)")
+    parser.add_argument("--changes", action="store_true", help="the changes alone, built once")
     parser.add_argument("--only", choices=NAMES, action="append", help="this workload alone")
     parser.add_argument("--small", action="store_true", help="small data: whether it works at all")
     parser.add_argument("--kind", choices=("sif", "oci"), default="sif", help="of images")
@@ -169,7 +215,8 @@ def main() -> None:
         f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, {options.rounds} rounds,", end=" "
     )
     print(f"{options.kind}, engine {options.engine or 'chosen by nbrw'}\n")
-    print(workloads_table(measured), changes_table(measured), sep="\n\n")
+    tables = [] if options.changes else [workloads_table(measured)]
+    print(*tables, changes_table(measured), sep="\n\n")
     print("\nwrong: " + ("; ".join(failures) or "none"))
     sys.exit(bool(failures))
 

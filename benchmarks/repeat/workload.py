@@ -19,8 +19,9 @@ class Change:
     """Replaces a text, that there must be once, by another.
 
     ``kind`` is ``cell-edit`` (in a code cell) or ``file-edit`` (in ``file``, below the working
-    directory). ``tasks`` is how many of the workload's tasks it reaches, ``paper`` whether it is
-    the kind of change that NBRewind's paper measured.
+    directory). ``tasks`` is how many of the workload's tasks it reaches, ``touches`` the names of
+    the notebook that it changes, ``paper`` whether it is the kind of change that NBRewind's paper
+    measured, ``goal`` whether it counts for the goals of the task cache.
     """
 
     name: str
@@ -29,13 +30,20 @@ class Change:
     new: str
     tasks: int
     paper: bool = False
+    goal: bool = False
     file: str = ""
+    touches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("cell-edit", "file-edit") or (self.kind == "file-edit") != bool(
             self.file
         ):
             raise ValueError(f"change {self.name!r}: a cell-edit, or a file-edit that names a file")
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """The names, or the file."""
+        return (self.file,) if self.file else self.touches
 
     def edited(self, text: str) -> str:
         """A text with the change. Raises ValueError where it does not apply."""
@@ -52,7 +60,9 @@ class Workload:
         self.name = name
         self.source = EXAMPLES / name
         found = json.loads((self.source / "changes.json").read_text())
-        self.changes = tuple(Change(**value) for value in found)
+        self.changes = tuple(
+            Change(**{**value, "touches": tuple(value.get("touches", ()))}) for value in found
+        )
 
     def make_data(self, directory: Path, small: bool = False) -> None:
         """Write the inputs to ``directory``."""

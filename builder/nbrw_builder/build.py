@@ -121,6 +121,11 @@ def _check(request: BuildRequest) -> None:
         engine_to_verify(kind_of(out))
 
 
+def _import_path(environ: Mapping[str, str], cwd: str) -> tuple[str, ...]:
+    places = environ.get("PYTHONPATH", "").split(os.pathsep)
+    return tuple(os.path.normpath(os.path.join(cwd, place)) for place in places if place)
+
+
 def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock) -> Built:
     progress.stage("find software and data")
     traces = load_traces(audit.directory, audit.state)
@@ -145,6 +150,7 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         ),
         include_private=request.include_private,
         preserved_root=str(audit.directory.trace / "preserved"),
+        import_path=_import_path(os.environ, audit.state.cwd),
     )
     resolved = resolve(traces, host, options)
     environment = image_environment(resolved, audit.kernel.python, os.environ)

@@ -47,7 +47,10 @@ _LARGEST_TEXT = 65_536  # bytes of a file that is searched for private keys
 
 @dataclass(frozen=True)
 class ResolveOptions:
-    """What resolving needs to know beside the traces; all paths absolute."""
+    """What resolving needs to know beside the traces; all paths absolute.
+
+    ``import_path`` has the directories of ``PYTHONPATH``, which an interpreter does not tell.
+    """
 
     cwd: str
     home: str
@@ -56,6 +59,7 @@ class ResolveOptions:
     ignore: tuple[str, ...] = ()
     include_private: tuple[str, ...] = ()
     preserved_root: str = ""
+    import_path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -282,6 +286,9 @@ def _place_listed(
         return
     if path in (options.cwd, options.home, "/", "/tmp"):
         return  # the import system lists them too, and what matters in them is known by name
+    found.content.append(Content(path, path, directory=True))
+    if path in options.python.path or path in options.import_path:
+        return  # so are these; every worker lists them when it starts
     names = [
         name
         for name in host.listdir(path)
@@ -290,7 +297,6 @@ def _place_listed(
     found.data.append(
         Data(path, DataState.LISTED, _cells(use), _roles(use), entries=digest_json(names))
     )
-    found.content.append(Content(path, path, directory=True))
 
 
 def _private(path: str, host: Host, options: ResolveOptions) -> str | None:

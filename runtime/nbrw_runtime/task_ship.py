@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 MODULE = "nbrw_task_worker"
+PLUGIN_NAME = "nbrw-tasks"
 
 _PLUGIN = """
 from distributed.diagnostics.plugin import WorkerPlugin

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbrw_runtime import dask_doze
+from nbrw_runtime import dask_doze, task_ship
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,8 @@ def _patch_sync(client: Any) -> None:
     @functools.wraps(original)
     def sync(self: Any, func: Any, *args: Any, **more: Any) -> Any:
         quiet = getattr(func, "__name__", "") in _QUIET or self.status != "running"
+        # Workers that are yet to come get our plugin from the scheduler.
+        quiet = quiet or more.get("name") == task_ship.PLUGIN_NAME
         if not quiet and (loads_of(self) or dask_doze.is_dozing(self.cluster)):
             rouse(self)
         return original(self, func, *args, **more)

@@ -12,6 +12,7 @@ off counts for nothing, and so does what only a killed worker wrote in part.
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import mmap
@@ -34,6 +35,7 @@ _CHANGES = frozenset(
     {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
      "os.chmod", "shutil.rmtree", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 )  # fmt: skip
+_EVENTS = _CHANGES | {"open", "os.listdir", "os.scandir", "socket.connect"}
 
 SHOWS = "what the notebook shows"
 _CLUSTER = "what it asks of the cluster itself, such as other tasks"
@@ -85,24 +87,34 @@ def configure(root, spool, software):
 
 
 def _hook(event, arguments):
-    if not _uses.active:
-        return
+    if not _uses.active or event not in _EVENTS:
+        return  # (to ask for a frame is an event, too)
+    # An import lists Python's path and keeps what it has compiled: not the task's doing.
+    importing = sys._getframe(1).f_code.co_filename.startswith("<frozen importlib")
     if event == "open":
         path, mode, flags = arguments
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         name = os.path.abspath(os.fsdecode(path))
         if (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & _WRITES:
-            if not name.startswith(("/dev/", "/proc/")):
+            if not importing and not name.startswith(("/dev/", "/proc/")):
                 _uses.changed = _uses.changed or name
         elif not name.startswith(("/proc/", "/sys/", "/dev/")):
-            _uses.reads.setdefault(name, None)
+            _uses.reads.setdefault(_source(name) if importing else name, None)
+    elif importing:
+        return
     elif event in ("os.listdir", "os.scandir"):
         _uses.reads.setdefault(os.path.abspath(os.fsdecode(arguments[0] or ".")) + "/", None)
     elif event in _CHANGES:
         _uses.changed = _uses.changed or f"{event} {arguments[0]}"
     elif event == "socket.connect":
         _uses.changed = _uses.changed or f"a connection to {arguments[1]}"
+
+
+def _source(path):
+    with contextlib.suppress(ValueError):
+        return importlib.util.source_from_cache(path)
+    return path
 
 
 def _watch_files():

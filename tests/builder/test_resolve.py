@@ -148,6 +148,14 @@ def test_a_listed_directory_of_data_has_the_digest_of_its_names(host):
     assert host.data()["parts"].entries != before
 
 
+def test_listings_of_directories_that_python_imports_from_are_not_data(host):
+    """Every worker makes them when it starts; they would count as its tasks' inputs."""
+    for name in ("lib", "parts"):
+        host.file(f"{name}/a.csv")
+        host.saw(Kind.LIST, host.cwd / name, 1, WORKER)
+    assert host.data(import_path=(str(host.cwd / "lib"),)).keys() == {"parts"}
+
+
 def test_private_files_are_left_out_with_the_reason_unless_forced(host):
     """The full path forces one."""
     path = host.file("server.pem")
