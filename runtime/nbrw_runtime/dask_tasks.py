@@ -45,7 +45,8 @@ def nbrw_load(path, digest):
 '''
 
 
-def _made(source: str, name: str) -> Callable[..., Any]:
+def made(source: str, name: str) -> Callable[..., Any]:
+    """A function of this source that pickling ships by value."""
     # As if defined in a notebook: what is in __main__ is pickled by value.
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(source, f"<{name}>", "exec"), namespace)
@@ -55,10 +56,10 @@ def _made(source: str, name: str) -> Callable[..., Any]:
 @lru_cache(maxsize=1)
 def store_function() -> Callable[[Any, str], str]:
     """``(value, store root) -> digest``, to be submitted to a worker."""
-    return _made(_STORE, "nbrw_store")
+    return made(_STORE, "nbrw_store")
 
 
 @lru_cache(maxsize=1)
 def load_function() -> Callable[[str, str], Any]:
     """``(path, digest) -> value``, to be submitted to a worker."""
-    return _made(_LOAD, "nbrw_load")
+    return made(_LOAD, "nbrw_load")

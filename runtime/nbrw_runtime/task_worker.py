@@ -11,6 +11,7 @@ off counts for nothing, and so does what only a killed worker wrote in part.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -74,6 +75,7 @@ def configure(root, spool, software):
     global _root, _spool, _software
     _root, _spool, _software = root, spool, tuple(software)
     _watch_files()
+    _watch_scheduler()
     with contextlib.suppress(ImportError):
         import numpy.random  # noqa: F401  (its generator is looked at before each task)
 
@@ -104,6 +106,36 @@ def _watch_files():
     if not _hooked:
         _hooked = True
         sys.addaudithook(_hook)
+
+
+#: What tasks may use that lives in the scheduler, and the methods that all uses go through.
+_IN_SCHEDULER = (
+    ("distributed.event", "Event", ("_verify_running",)),
+    ("distributed.variable", "Variable", ("_verify_running",)),
+    ("distributed.queues", "Queue", ("_verify_running",)),
+    ("distributed.client", "Client", ("publish_dataset", "unpublish_dataset", "get_dataset",
+                                      "list_datasets", "set_metadata", "get_metadata")),
+)  # fmt: skip
+
+
+def _watch_scheduler():
+    for module, name, methods in _IN_SCHEDULER:
+        kind = getattr(sys.modules.get(module), name, None)
+        for method in methods:
+            usual = getattr(kind, method, None)
+            if usual is not None and not hasattr(usual, "_nbrw"):
+                setattr(kind, method, _noted(usual, name))
+
+
+def _noted(usual, name):
+    @functools.wraps(usual)
+    def method(self, *args, **options):
+        if _uses.active:
+            _uses.changed = _uses.changed or f"what a {name} of Dask's stands for"
+        return usual(self, *args, **options)
+
+    method._nbrw = True
+    return method
 
 
 def run(ticket, box, inputs):

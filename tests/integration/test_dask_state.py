@@ -28,7 +28,8 @@ CELLS = (
     "kept = frame.assign(y=frame.x * 2).persist()\nlazy = kept.groupby('g').y.sum()\n"
     "array = da.arange(100, chunks=25).persist()\nbag = db.from_sequence(range(6)).persist()\n"
     "delayed = dask.delayed(slow)(7)\ntotal.result()",
-    "queue = Queue('q')\nbad = client.submit(lambda: 1 / 0)\nwait = bad.exception()",
+    "queue = Queue('q')\nbad = client.submit(lambda: 1 / 0)\nwait = bad.exception()\n"
+    "class Counter:\n    n = 0\nactor = client.submit(Counter, actor=True).result()",
     "print(total.result(), client.gather(futures), same is futures[0], scattered.result()"
     " if hasattr(scattered, 'result') else client.gather(scattered))\n"
     "print(lazy.compute().to_dict(), int(array.sum().compute()), bag.sum().compute())\n"
@@ -71,12 +72,12 @@ def test_clients_futures_and_collections_mean_what_they_meant(author, tmp_path):
     ]
 
 
-def test_what_lives_in_the_scheduler_only_is_left_out_with_a_reason(author):
-    """Queues, and futures whose task failed."""
+def test_what_has_no_value_is_left_out_with_a_reason(author):
+    """A future whose task failed, and an actor; not a queue."""
     _, built = author
     omitted = {o["name"]: o["reason"] for c in built["cells"] for o in c["omitted"]}
-    assert "queue" in omitted["queue"]
-    assert "error" in omitted["bad"]
+    assert "error" in omitted["bad"] and "actor" in omitted["actor"]
+    assert omitted.keys() == {"bad", "actor"}
 
 
 def test_the_authors_scheduler_elsewhere_becomes_a_cluster_here(tmp_path):
