@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from nbrw_runtime import dask_contents
 from nbrw_runtime import session as session_module
 from nbrw_runtime.accesses import Used
 from nbrw_runtime.caller_store import open_caller_store
@@ -174,6 +175,15 @@ def outside_kept():
         os.environ.update(environ)
         sys.path[:] = path
         random.setstate(state)
+
+
+def disconnect():
+    """End all clients of Dask and their clusters, lest the next shell finds them."""
+    for client in dask_contents.live_clients():
+        cluster = client.cluster
+        client.close()
+        if cluster is not None:
+            cluster.close()
 
 
 def plain_run(place, sources, files=None):

@@ -282,7 +282,7 @@ def _future(key: Any, client: Any) -> Any:
     from distributed import Future
 
     known = key in client.futures
-    future = Future(key, client)
+    future: Any = Future(key, client)
     if not known:
         # As Variable.get() does: only whoever wants a task is told how it went.
         message = {"op": "client-desires-keys", "keys": [key], "client": client.id}

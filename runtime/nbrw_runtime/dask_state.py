@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from nbrw_runtime import dask_cluster, dask_contents, dask_named, kernel_tasks
@@ -169,24 +170,25 @@ def _is_cluster(obj: Any) -> bool:
 
 
 def _cluster_reducer(cluster: Any) -> Any:
-    specs = getattr(cluster, "worker_spec", {})
-    threads = [
-        int(spec.get("options", {}).get("nthreads", 1) or 1)
-        for spec in specs.values()
-        if isinstance(spec, dict)
-    ]
-    if not threads:
+    specs = [s for s in getattr(cluster, "worker_spec", {}).values() if isinstance(s, dict)]
+    threads = [_threads(spec.get("options", {})) for spec in specs]
+    if not all(threads):
         info = getattr(cluster, "scheduler_info", {}).get("workers", {})
-        threads = [int(worker.get("nthreads", 1)) for worker in info.values()]
-    module = sys.modules.get("distributed.nanny")
-    processes = any(
-        isinstance(spec, dict)
-        and module is not None
-        and isinstance(spec.get("cls"), type)
-        and issubclass(spec["cls"], module.Nanny)
-        for spec in specs.values()
-    )
-    return restore_cluster, (len(threads) or 1, max(threads, default=1), processes or not specs)
+        threads = [int(worker.get("nthreads", 1)) for worker in info.values()] or threads
+    # Workers of all other kinds are, or start, processes: on this machine or another.
+    module = sys.modules.get("distributed.worker")
+    inside = module is not None and [
+        isinstance(spec.get("cls"), type) and issubclass(spec["cls"], module.Worker)
+        for spec in specs
+    ]
+    return restore_cluster, (len(threads) or 1, max([1, *threads]), not (inside and all(inside)))
+
+
+def _threads(options: Mapping[str, Any]) -> int:
+    """Of a worker with these options; 0 if they do not say."""
+    # Subprocess and SSH clusters pass some on.
+    found = {**(options.get("kwargs") or {}), **(options.get("worker_kwargs") or {}), **options}
+    return int(found.get("nthreads") or 0)
 
 
 def restore_cluster(workers: int, threads: int, processes: bool) -> Any:

@@ -134,7 +134,7 @@ def _noted(usual, name):
             _uses.changed = _uses.changed or f"what a {name} of Dask's stands for"
         return usual(self, *args, **options)
 
-    method._nbrw = True
+    method._nbrw = True  # type: ignore[attr-defined]
     return method
 
 

@@ -11,7 +11,7 @@ import pytest
 from nbrw_runtime import dask_contents, dask_named
 from nbrw_runtime.codec import Omit
 from notebook_helper import run, write_notebook
-from repeat_harness import Repeat, audit, plain_run
+from repeat_harness import Repeat, audit, disconnect, plain_run
 
 pytestmark = pytest.mark.integration
 distributed = pytest.importorskip("distributed")
@@ -23,15 +23,6 @@ CLIENT = (
     "client = Client(n_workers=1, threads_per_worker=1, dashboard_address=':0')"
 )
 INLINE = CLIENT.replace("n_workers=1", "processes=False, n_workers=1")
-
-
-def disconnect():
-    """No client of one shell is left for the next, which is in this process too."""
-    for client in dask_contents.live_clients():
-        cluster = client.cluster
-        client.close()
-        if cluster is not None:
-            cluster.close()
 
 
 def repeated(place, cells, edited, client=CLIENT):
