@@ -324,6 +324,23 @@ def _put_blob(root, data):
     return digits
 
 
+def store_value(value, root):
+    """Write a value into the store as one pickle; returns its digest."""
+    import cloudpickle
+
+    return "sha256:" + _put_blob(root, cloudpickle.dumps(value, protocol=5))
+
+
+def load_value(path, digest):
+    """Such a value. Raises ValueError if it is not what it was."""
+    with open(path, "rb") as stream:
+        data = stream.read()
+    found = "sha256:" + hashlib.sha256(data).hexdigest()
+    if found != digest:  # whoever reads this finds the cell that made the blob
+        raise ValueError(f"blob {digest} in {path} is corrupt: its digest is {found}")
+    return pickle.loads(data)
+
+
 class Segment:
     """Two files of this process; appended to by all of its threads, one after the other."""
 
