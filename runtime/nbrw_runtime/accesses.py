@@ -54,7 +54,7 @@ class Used:
 
     ``read`` maps paths to what was there (None: looked for in vain); ``listed`` directories.
     ``written`` and ``removed`` may hold paths that were temporary. ``unseen`` says why all this may
-    be incomplete; ``connected`` are addresses.
+    be incomplete; ``connected`` are addresses. ``users`` are the threads that used a path.
     """
 
     read: dict[str, Stamp | None] = field(default_factory=dict)
@@ -64,6 +64,7 @@ class Used:
     executed: dict[str, Stamp] = field(default_factory=dict)
     connected: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    users: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def remote(self) -> list[str]:
@@ -75,12 +76,13 @@ def used(accesses: Iterable[Access]) -> Used:
     """The accesses of one cell, in order, taken together."""
     found = Used()
     own: set[str] = set()
-    for use, path, stamp, _ in accesses:
+    for use, path, stamp, pid in accesses:
         if use is Use.UNSEEN:
             _once(found.unseen, path)
         elif use is Use.CONNECT:
             _once(found.connected, path)
         else:
+            found.users.setdefault(path, set()).add(pid)
             if use in (Use.READ, Use.UPDATE, Use.LIST, Use.EXECUTE) and path not in own:
                 _depends(found, use, path, stamp)
             if use in (Use.WRITE, Use.UPDATE):

@@ -7,56 +7,18 @@ does.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from nbrw_runtime import dask_cluster
+from nbrw_runtime.import_watch import when_loaded
 
-_MODULE = "distributed.client"
 notes: list[str] = []
-
-
-class _Watcher:
-    """Finds one module as all others would, and says when it has been loaded."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[Any], None]] = []
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != _MODULE:
-            return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        original = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            original(module)
-            for tell in self.waiting:
-                tell(module.Client)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-def when_client_is_loaded(tell: Callable[[Any], None]) -> None:
-    """Have this called with distributed's Client as soon as that is imported."""
-    if _MODULE in sys.modules:
-        tell(sys.modules[_MODULE].Client)
-        return
-    watcher = next((found for found in sys.meta_path if isinstance(found, _Watcher)), None)
-    if watcher is None:
-        watcher = _Watcher()
-        sys.meta_path.insert(0, watcher)  # type: ignore[arg-type]
-    watcher.waiting.append(tell)
 
 
 def install() -> None:
     """Patch distributed's Client as soon as it is imported."""
-    when_client_is_loaded(patch)
+    when_loaded("distributed.client", lambda module: patch(module.Client))
 
 
 def patch(client: Any) -> None:

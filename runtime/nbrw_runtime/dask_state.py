@@ -67,8 +67,11 @@ def _held(client: Any) -> dict[Any, Any]:
 def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> list[str]:
     root = str(context.store_root)
     tasks = {}
+    virtual = kernel_tasks.virtual_values(client)
     for key, state in wanted.items():
-        if state.status == "finished":
+        if key in virtual:
+            _stored[key] = (state, Digest(store_function()(virtual[key](), root)))
+        elif state.status == "finished":
             tasks[key] = client.submit(
                 store_function(), _future(key, client), root, key=_STORE_PREFIX + _text(key),
                 pure=False, retries=0, priority=1000,
@@ -229,9 +232,13 @@ def restore_future(key: Any, digest: str, *fingerprint: str) -> Any:
     if key in client.futures:
         return Future(key, client)
     path = str(context.store.path(Digest(digest)))  # type: ignore[attr-defined]
-    future = client.submit(load_function(), path, digest, key=key, pure=False)
-    _remember(future, digest)
     tasks = kernel_tasks.current()
+    future = None
+    if tasks is not None:
+        future = tasks.virtual_future(client, key, load_function(), (path, digest), digest)
+    if future is None:
+        future = client.submit(load_function(), path, digest, key=key, pure=False)
+    _remember(future, digest)
     if tasks is not None and fingerprint:
         tasks.restored(key, *fingerprint)
     return future

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,14 @@ class RepeatKernel:
             tail = "".join(f"\n  {line}" for line in lines)
             where = f" in cell {number}" if number else ""
             raise CellError(f"the kernel died{where}{tail}", number)
+
+    def threads(self) -> set[int]:
+        """The ids of the kernel's threads."""
+        pid = getattr(self._manager.provisioner, "pid", None)
+        try:
+            return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
+        except OSError:
+            return set()
 
     def _interrupt(self) -> None:
         with contextlib.suppress(Exception):

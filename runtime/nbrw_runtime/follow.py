@@ -19,6 +19,7 @@ from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError, StorageError
 from nbrw_runtime.execute import RepeatKernel, started
 from nbrw_runtime.file_watch import FileWatch
+from nbrw_runtime.follow_tasks import TaskKeeper
 from nbrw_runtime.image_software import image_software
 from nbrw_runtime.kept_results import FIRST, KeptResults, NotKept, Ran
 from nbrw_runtime.names import names_of
@@ -96,6 +97,7 @@ class Follower:
         self.done: list[CellReport] = []
         self.kept = kept
         self.tasks = tasks
+        self.keeper = TaskKeeper(kept if tasks and recipe.uses_dask else None)
         self.accesses: Callable[[], Used] = Used
         self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
         self.files = files
@@ -125,6 +127,7 @@ class Follower:
             self.scratch,
             self.kept.store.blobs if self.kept else None,
             self.tasks,
+            self.keeper.documents,
         )
         self.store = StackedStore(stores)
         if not runs:
@@ -146,6 +149,7 @@ class Follower:
                     answer = kernel.ask("finish_json")
                     self.notes += answer["notes"]
                     self.done = with_tasks(self.done, answer["tasks"])
+                    self.keeper.ended(answer)
         except CellError as error:
             if error.cell not in self.cells:
                 raise
@@ -410,6 +414,7 @@ class Follower:
         self.done.append(report)
         if self._settled:
             self.walk.will_run(cell)
+            self.keeper.keep(kernel, cell, self.accesses())
         else:
             self._learn(kernel, cell, files, outputs, seconds)
         return True
@@ -442,6 +447,7 @@ class Follower:
         )
         if self.kept is not None:
             seen = self.accesses()
+            self.keeper.keep(kernel, cell, seen)
             self.work.note_written(self.kept.written(seen))
             if answer["kept"]:
                 self._note_result(cell, changes, outputs, seconds, seen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +18,13 @@ from nbrw_runtime.caller_store import CallerStore
 from nbrw_runtime.checkpoint import DIRECTORY, Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
 from nbrw_runtime.errors import StorageError
+from nbrw_runtime.kept_tasks import TASKS_KEY, why_not, with_uses
+from nbrw_runtime.notebook import Cell
 from nbrw_runtime.result import Result
 from nbrw_runtime.result_files import Kept
 from nbrw_runtime.result_paths import is_result
+from nbrw_runtime.task_record import read_tasks, write_tasks
+from nbrw_runtime.task_worker import digest_of
 from nbrw_runtime.versions import Versions, changes_of
 from nbrw_runtime.walk import Known
 from nbrw_runtime.workdir import WorkDirectory
@@ -151,6 +156,48 @@ class KeptResults:
                 if version.startswith("sha256:"):
                     found[author] = Digest(version)
         return found
+
+    # -- Dask's tasks --------------------------------------------------------------------------
+
+    def task_documents(self) -> dict[Digest, Kept]:
+        """The documents of tasks that ran in earlier repeats."""
+        found = self.store.find(self._environment, TASKS_KEY)
+        return {k.result.checkpoint.tasks: k for k in found if k.result.checkpoint.tasks}
+
+    def keep_tasks(
+        self, cell: Cell, document: Digest, seen: Used, kernel: AbstractSet[int]
+    ) -> None:
+        """Keep the tasks of a cell that ran; ``kernel`` are its threads.
+
+        Raises NotKept, or what reading the document raises.
+        """
+        records = read_tasks(self.store.blobs.get(document), f"the tasks of cell {cell.number}")
+        reason = why_not(seen, records, kernel)
+        if reason:
+            raise NotKept(reason)
+        used = with_uses(records, seen, kernel, self._content)
+        if used is None:
+            raise NotKept("a file that it used has changed")
+        kept = self.store.blobs.put(write_tasks(used))
+        blobs = {b for r in used if r.segment is not None for b in (r.segment, *r.buffers)}
+        here = tuple(sorted(blob for blob in blobs if blob in self.store.blobs))
+        checkpoint = Checkpoint(cell.number, cell.digest, tasks=kept, task_blobs=here)
+        self.store.keep(
+            Result(
+                self._environment,
+                TASKS_KEY,
+                checkpoint,
+                conditions={"tasks": str(kept)},
+                title=self.title,
+                source=cell.source,
+            )
+        )
+
+    def _content(self, path: str, stamp: Stamp) -> str | None:
+        try:
+            return digest_of(path) if _stamp(path.rstrip("/")) == stamp else None
+        except OSError:
+            return None
 
     def keep(self, results: Iterable[Result]) -> None:
         """Publish results."""

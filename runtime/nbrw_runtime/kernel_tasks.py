@@ -9,15 +9,15 @@ import shutil
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime.checkpoint import Checkpoint
-from nbrw_runtime.dask_redirect import when_client_is_loaded
 from nbrw_runtime.dependency import Data
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.store import DirectoryStore, StackedStore
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class KernelTasks:
     """One kernel's. ``known`` gives the checkpoints whose tasks may be loaded, when Dask is loaded
     (None: all tasks run, an audit).
 
-    ``data`` is what the audit's workers used; ``namespace`` is the notebook's, ``directory`` where
+    ``data`` is what the audit's workers used, ``kept`` are documents of earlier repeats, and
+    ``keeps`` says whether results are stored. ``namespace`` is the notebook's, ``directory`` where
     its own modules are. ``stores`` are all stores, of which workers write to ``first``.
     """
 
@@ -45,6 +46,8 @@ class KernelTasks:
     first: DirectoryStore
     known: Callable[[], Iterable[Checkpoint]] | None = None
     data: Iterable[Data] = ()
+    kept: Sequence[Digest] = ()
+    keeps: bool = True
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
     _cache: TaskCache | None = None
@@ -55,7 +58,9 @@ class KernelTasks:
         """Use it for all clients of Dask that this kernel makes from now on."""
         global _current
         _current = self
-        when_client_is_loaded(_begin)
+        when_loaded("distributed.client", lambda module: _begin(module.Client))
+        if self.known is not None:
+            when_loaded("distributed.deploy.local", _let_doze)
 
     @property
     def spool(self) -> Path:
@@ -64,6 +69,7 @@ class KernelTasks:
 
     def start(self, client: type) -> None:
         """distributed has been loaded: from now on its clients ask us first."""
+        from nbrw_runtime import task_virtual
         from nbrw_runtime.task_cache import TaskCache, patch
         from nbrw_runtime.task_collect import TaskCollector
         from nbrw_runtime.task_index import TaskIndex
@@ -75,9 +81,11 @@ class KernelTasks:
         index = None
         if self.known is not None:
             documents = {c.cell: c.tasks for c in self.known() if c.tasks is not None}
-            index = TaskIndex(self.stores, documents, self.data)
+            index = TaskIndex(self.stores, documents, self.data, self.kept)
         places = {sysconfig.get_path(kind) for kind in _PLACES}
         self._collector = TaskCollector(self.spool)
+        if index is not None:
+            self._collector.known = index.find
         self._cache = TaskCache(
             self.namespace,
             self.directory,
@@ -85,9 +93,14 @@ class KernelTasks:
             str(self.spool),
             sorted({f"{place}/" for place in (*places, *_SYSTEM) if place}),
             index,
+            self.keeps,
         )
         self._counts[self._cell] = self._cache.start_cell()
+        self._cache.classes.install()
+        self._collector.foreign = self._cache.classes.why_not
         patch(client, _cache)
+        if index is not None:
+            task_virtual.patch(client)
 
     def begin(self, cell: int) -> None:
         """A cell begins."""
@@ -100,7 +113,10 @@ class KernelTasks:
 
         Raises StorageError.
         """
-        found = self._collector.collect(self.first) if self._collector is not None else None
+        if self._collector is None or self._cache is None:
+            return None, ()
+        found = self._collector.collect(self.first, self._cache.facts())
+        self._cache.spare(self._collector.spared)
         return found or (None, ())
 
     def by_cell(self) -> dict[str, dict[str, Any]]:
@@ -117,12 +133,30 @@ class KernelTasks:
         if _current is self:
             _current = None
         shutil.rmtree(self.spool, ignore_errors=True)
-        return [*self.notes, *(self._cache.notes if self._cache is not None else ())]
+        return [*self.notes, *(self._cache.all_notes() if self._cache is not None else ())]
+
+    def used(self) -> list[Digest]:
+        """The documents of earlier repeats that results came from."""
+        index = self._cache.index if self._cache is not None else None
+        return sorted(index.used) if index is not None else []
 
     def fingerprint_of(self, key: Any) -> tuple[str, str] | None:
         """The fingerprint of a future's task, and that without inputs, if they are known."""
         found = self._cache.fingerprint_of(key) if self._cache is not None else None
         return None if found is None else (str(found.digest), str(found.local))
+
+    def virtual_future(
+        self, client: Any, key: Any, function: Any, arguments: tuple[Any, ...], name: str
+    ) -> Any:
+        """A future whose value this gives, known by this name; None: it must be a usual one."""
+        if self._cache is None or self._cache.index is None:
+            return None
+        from nbrw_runtime import task_virtual
+
+        if not task_virtual.can_have(client):
+            return None
+        load = task_virtual.Load(function, arguments, Digest(name).hex)
+        return task_virtual.futures(client, {key: load})[key]
 
     def restored(self, key: Any, digest: str, local: str) -> None:
         """A future of the author's came back, with the author's value."""
@@ -139,6 +173,12 @@ def current() -> KernelTasks | None:
     return _current
 
 
+def virtual_values(client: Any) -> Mapping[Any, Callable[[], Any]]:
+    """What gives the values of a client's virtual futures, by key."""
+    found = sys.modules.get("nbrw_runtime.task_virtual")
+    return found.loads_of(client) if found is not None else {}
+
+
 def _cache() -> TaskCache | None:
     return _current._cache if _current is not None else None
 
@@ -146,6 +186,12 @@ def _cache() -> TaskCache | None:
 def _begin(client: type) -> None:
     if _current is not None:
         _current.start(client)
+
+
+def _let_doze(module: Any) -> None:
+    from nbrw_runtime import dask_doze
+
+    dask_doze.patch(module.LocalCluster, lambda: _cache() is not None)
 
 
 def _is_known(version: str) -> bool:

@@ -63,7 +63,7 @@ class ReadWatch:
     ) -> None:
         self.why_not = "the kernel did not ask to be watched"
         self.socket_path = str(socket_path)
-        self._seen: dict[tuple[object, ...], Access] = {}
+        self._seen: dict[Access, Access] = {}
         self._lock = threading.Lock()
         self._stopping, self._stop = os.pipe()
         self._blind = ""
@@ -83,8 +83,8 @@ class ReadWatch:
         self._thread.start()
 
     def seen(self) -> list[Access]:
-        """What was used since the last :meth:`take`, in order, each use once. What a call that has
-        returned used is there. Where nothing is watched this says so (``UNSEEN``)."""
+        """What was used since the last :meth:`take`, in order, once for each thread. What a call
+        used that has returned is there. Where nothing is watched this says so (``UNSEEN``)."""
         with self._lock:
             return self._told()
 
@@ -197,7 +197,7 @@ class ReadWatch:
             accesses = self._decode(answer.pid, answer.call, answer.arguments)
             if answer.let_go():
                 for access in accesses:
-                    self._seen.setdefault(access[:3], access)
+                    self._seen.setdefault(access, access)
 
     def _decode(self, pid: int, call: int, arguments: Sequence[int]) -> list[Access]:
         if self._blind:

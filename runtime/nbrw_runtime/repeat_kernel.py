@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nbrw_runtime.dependency import GAP_NOTE
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe, recipe_cells
 from nbrw_runtime.records import to_json
@@ -94,17 +95,21 @@ def prepare_session(
     scratch: Path,
     first: DirectoryStore | None = None,
     tasks: bool = True,
+    kept_tasks: Iterable[Digest] | None = None,
 ) -> tuple[Path, list[DirectoryStore]]:
     """Write the session file and the checkpoints it names; returns it and the stores.
 
     What the kernel stores goes into the ``first`` store (None: one that goes with ``scratch``).
-    ``tasks``: whether results of the audit's tasks may be loaded.
+    ``tasks``: whether results of the audit's tasks may be loaded, and those of earlier repeats,
+    whose documents are ``kept_tasks`` (None: there are none, and none are stored).
     """
     stores = [first or DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
     checkpoints = _made(scratch / "checkpoints")
     for checkpoint in recipe.checkpoints:
         path = checkpoints / f"{checkpoint.cell:04d}.json"
         path.write_text(json.dumps(to_json(checkpoint)))
+    # Where the trace has gaps nobody knows what tasks read and wrote.
+    tasks = tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes)
     session = Session(
         mode="repeat",
         cells=recipe_cells(cells),
@@ -113,9 +118,10 @@ def prepare_session(
         cwd=cwd,
         author_cwd=recipe.environment.cwd,
         use_dask=recipe.uses_dask,
-        # Where the trace has gaps nobody knows what tasks read and wrote.
-        tasks=tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes),
+        tasks=tasks,
         worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
+        kept_tasks=tuple(kept_tasks or ()) if tasks else (),
+        keep_tasks=tasks and kept_tasks is not None,
     )
     path = scratch / "session.json"
     write_session(session, path)

@@ -91,7 +91,14 @@ class KernelSession:
         orders = self.session
         known = None if orders.mode == "audit" else self._checkpoints_with_tasks
         return KernelTasks(
-            self.shell.user_ns, orders.cwd, self.store, first, known, orders.worker_data
+            self.shell.user_ns,
+            orders.cwd,
+            self.store,
+            first,
+            known,
+            orders.worker_data,
+            orders.kept_tasks,
+            orders.mode == "audit" or orders.keep_tasks,
         )
 
     def _checkpoints_with_tasks(self) -> Iterator[Checkpoint]:
@@ -392,6 +399,11 @@ class KernelSession:
             "omitted": [to_json(omitted) for omitted in found.omitted],
         }
 
+    def ran_tasks(self) -> dict[str, Any]:
+        """The document of the tasks that the cell that ran last executed; empty: there is none."""
+        self._settle_dask()
+        return {"document": str(self.tasks.collect()[0] or "")}
+
     def sweep(self) -> dict[str, Any]:
         """Look at all names; those that changed behind our back, with the first suspicious cell."""
         if self.tracker.unswept:
@@ -424,6 +436,7 @@ class KernelSession:
         return {
             "notes": [*self.notes, *getattr(redirect, "notes", ())],
             "tasks": self.tasks.by_cell(),
+            "documents": [str(digest) for digest in self.tasks.used()],
         }
 
 
@@ -506,6 +519,11 @@ def changes_json(keep: bool = False) -> str:
 def checked_json() -> str:
     """See :meth:`KernelSession.checked`."""
     return _answer(current().checked())
+
+
+def tasks_json() -> str:
+    """See :meth:`KernelSession.ran_tasks`."""
+    return _answer(current().ran_tasks())
 
 
 def sweep_json() -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbrw_runtime.dependency import Data
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
 
@@ -41,6 +42,8 @@ class Session:
     use_dask: bool = True
     tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
     worker_data: tuple[Data, ...] = ()  # given what its workers used
+    kept_tasks: tuple[Digest, ...] = ()  # and those of earlier repeats: documents
+    keep_tasks: bool = False  # those that run are stored
     format: str = SESSION_FORMAT
     version: int = SESSION_VERSION
 

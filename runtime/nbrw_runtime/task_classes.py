@@ -14,7 +14,7 @@ from nbrw_runtime.task_code import add_installed, importable_name
 _OF_A_CLASS = frozenset(
     {
         "__abstractmethods__", "__dict__", "__doc__", "__firstlineno__", "__module__",
-        "__qualname__", "__static_attributes__", "__weakref__", "_abc_impl",
+        "__qualname__", "__slotnames__", "__static_attributes__", "__weakref__", "_abc_impl",
     }
 )  # fmt: skip
 _ON_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, by a class statement among others

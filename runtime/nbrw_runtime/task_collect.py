@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,42 +11,63 @@ from nbrw_runtime.digest import Digest, digest_bytes
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.records import from_json
 from nbrw_runtime.store import DirectoryStore
+from nbrw_runtime.task_cutoff import Facts
 from nbrw_runtime.task_record import TaskRecord, either, read_lines, write_tasks
 
 
 @dataclass
 class TaskCollector:
-    """Reads what workers append in the spool, from where it was the last time."""
+    """Reads what workers append in the spool, from where it was the last time.
+
+    ``known`` finds tasks of earlier cells and kernels; ``foreign`` says why objects of classes are
+    none of the notebook's. ``spared`` are tasks that did not run, as
+    their inputs came to the same, with the seconds that they would have taken.
+    """
 
     spool: Path
+    known: Callable[[str], TaskRecord | None] = lambda fingerprint: None
+    foreign: Callable[[tuple[str, ...]], str] = lambda classes: ""
+    spared: dict[str, float] = field(default_factory=dict)
     _offsets: dict[Path, int] = field(default_factory=dict)
 
-    def collect(self, store: DirectoryStore) -> tuple[Digest, tuple[Digest, ...]] | None:
+    def collect(
+        self, store: DirectoryStore, facts: Mapping[str, Facts] | None = None
+    ) -> tuple[Digest, tuple[Digest, ...]] | None:
         """New records as a document in the store, and the blobs that they need; None: no new ones.
 
-        Raises StorageError.
+        ``facts``: by fingerprint. Raises StorageError.
         """
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
         for record, payload in self._new():
             known = found.get(record.fingerprint)
+            why_not = self.foreign(record.classes) if record.classes else ""
+            if why_not:
+                record = TaskRecord(
+                    record.fingerprint, record.label, record.seconds,
+                    reads=record.reads, refused=why_not,
+                )  # fmt: skip
+                payload = b""
+            more = (facts or {}).get(record.fingerprint)
+            if more is not None:
+                record = replace(record, local=more.local, inputs=more.inputs)
             found[record.fingerprint] = record if known is None else either(known, record)
-            payloads[record.digest] = payload
+            if payload:
+                payloads[record.digest] = payload
         if not found:
             return None
         segment = bytearray()
         placed = []
         for _, record in sorted(found.items()):
-            if record.digest:
+            if record.digest in payloads:
                 offset = len(segment)
                 segment += payloads[record.digest]
                 record = replace(record, offset=offset)
             placed.append(record)
         where = store.put(bytes(segment)) if segment else None
-        records = [replace(r, segment=where) if r.digest else r for r in placed]
+        records = [replace(r, segment=where) if r.digest in payloads else r for r in placed]
         blobs = {blob for record in records for blob in record.buffers}
-        if where is not None:
-            blobs.add(where)
+        blobs.update(record.segment for record in records if record.segment is not None)
         return store.put(write_tasks(records)), tuple(sorted(blobs))
 
     def _new(self) -> Iterator[tuple[TaskRecord, bytes]]:
@@ -58,9 +79,16 @@ class TaskCollector:
             self._offsets[path] = self._offsets.get(path, 0) + whole
             with open(path.with_suffix(".seg"), "rb") as payloads:
                 for value in read_lines(data[:whole]):
-                    found = _record(value, payloads)
+                    found = self._same(value) if "same" in value else _record(value, payloads)
                     if found is not None:
                         yield found
+
+    def _same(self, value: dict[str, Any]) -> tuple[TaskRecord, bytes] | None:
+        known = self.known(str(value["same"]))
+        if known is None or not known.is_stored:
+            return None
+        self.spared[value["fingerprint"]] = known.seconds
+        return replace(known, fingerprint=value["fingerprint"]), b""
 
 
 def _record(value: dict[str, Any], payloads: Any) -> tuple[TaskRecord, bytes] | None:

@@ -109,6 +109,11 @@ class Fingerprinter:
                 found[key] = _finished(program, found, known, occurrences.get(key))
         return found
 
+    def of_class(self, kind: type) -> str:
+        """The fingerprint of a class of the notebook. Raises Refused."""
+        self._modules.begin()
+        return _Call(self._modules, self._namespace).literal(kind).digest.hex()
+
     def ingredients(self, node: Any) -> dict[str, str]:
         """What a task's fingerprint is made of, by name, for a person: `first_difference`."""
         from nbrw_runtime.task_ingredients import ingredients_of

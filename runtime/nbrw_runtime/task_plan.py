@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from nbrw_runtime.task_record import TaskRecord
 
 Key = Hashable
+#: Why a task runs whose inputs do.
+ABOVE = "a task above it runs"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def plan_tasks(
     changed: Callable[[str, str | None], bool],
     known: Mapping[Key, bool],
     passive: AbstractSet[Key] = frozenset(),
+    lost: Callable[[TaskRecord], str] = lambda record: "",
 ) -> TaskPlan:
     """Decide for every task that ``outputs`` need.
 
@@ -55,6 +58,7 @@ def plan_tasks(
     a fingerprint; ``changed`` whether a file is not what a task read (None: it was not there).
     ``known`` are tasks of earlier graphs: whether what led to them is as it was. ``passive`` are
     keys that stand for data or another key: there is nothing to run, and nothing is known of them.
+    ``lost`` says why a stored result cannot be read; empty: it can.
     """
     plan = TaskPlan()
     for key in _upwards(inputs):
@@ -74,9 +78,12 @@ def plan_tasks(
         if plan.sound[key] and key not in passive:
             record = find(_text(fingerprints[key]))
         if record is not None and record.is_stored:
-            plan.load[key] = record
-            continue
-        if record is not None:
+            why_not = lost(record)
+            if not why_not:
+                plan.load[key] = record
+                continue
+            plan.reasons[key] = why_not
+        elif record is not None:
             plan.reasons[key] = f"its result was not stored: {record.refused}"
         plan.run.append(key)
         todo += inputs[key]
@@ -90,7 +97,7 @@ def _why_above(
     for other in inputs[key]:
         if other in plan.sound:
             if not plan.sound[other]:
-                return "a task above it runs"
+                return ABOVE
         elif not known.get(other, False):
             return "a future that it uses is not what it was, or is not known"
     return ""
@@ -107,6 +114,11 @@ def _why(
     record = find(fingerprint)
     if record is None:
         return "it is new or edited"
+    return why_not_valid(record, changed)
+
+
+def why_not_valid(record: TaskRecord, changed: Callable[[str, str | None], bool]) -> str:
+    """Why what is known of a task does not hold for now; empty: it does."""
     if record.unsafe:
         return f"it cannot be repeated: {record.refused}"
     for path, digest in record.reads.items():

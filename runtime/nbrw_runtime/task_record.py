@@ -10,6 +10,7 @@ from typing import Any
 from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.recipe import load_document
 from nbrw_runtime.records import from_json, to_json
+from nbrw_runtime.task_worker import content_of
 
 TASKS_FORMAT = "nbrw.tasks"
 TASKS_VERSION = 1
@@ -23,7 +24,9 @@ class TaskRecord:
     ``buffers`` are blobs of their own. ``reads`` maps files that it read to their digest (None: not
     there; a path with a slash at its end is a directory, of which the names count). ``refused``
     says why there is no result; ``unsafe``: because it must not be used again, nor anything that
-    depends on it. Sizes in bytes, ``seconds`` of the task alone.
+    depends on it. Sizes in bytes, ``seconds`` of the task alone. ``local`` is the fingerprint
+    without inputs, ``inputs`` those of the inputs in order; ``=`` before one that is plain data.
+    ``classes``: of the notebook, of which there are objects in the result, with their ids.
     """
 
     fingerprint: str
@@ -38,6 +41,14 @@ class TaskRecord:
     reads: dict[str, str | None] = field(default_factory=dict)
     refused: str = ""
     unsafe: bool = False
+    local: str = ""
+    inputs: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """Equal for equal results; empty if there is none."""
+        return content_of(self.digest, [blob.hex for blob in self.buffers]) if self.digest else ""
 
     @property
     def is_stored(self) -> bool:
@@ -49,14 +60,10 @@ def either(first: TaskRecord, second: TaskRecord) -> TaskRecord:
     """What is known of a task that ran twice. If its results differ, nothing can be relied on."""
     if first.unsafe or second.unsafe:
         return first if first.unsafe else second
-    if first.digest and second.digest and _content(first) != _content(second):
+    if first.digest and second.digest and first.content != second.content:
         reason = "it gave another result when it ran again"
         return TaskRecord(first.fingerprint, first.label, refused=reason, unsafe=True)
     return first if first.digest else second
-
-
-def _content(record: TaskRecord) -> tuple[str, tuple[Digest, ...]]:
-    return record.digest, record.buffers
 
 
 def read_lines(data: bytes) -> Iterator[dict[str, Any]]:

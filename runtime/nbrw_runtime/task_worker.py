@@ -141,8 +141,10 @@ def _noted(usual, name):
 def run(ticket, box, inputs):
     """Execute a task, and store what it gives. Nothing that goes wrong here is the task's affair.
 
-    ``ticket``: the task's fingerprint, and a label.
+    ``ticket``: the task's fingerprint (empty: its result is not to be stored), and a label.
     """
+    if not ticket[0]:
+        return box.node(inputs)
     before = _generator()
     _uses.begin()
     start, began = time.time_ns(), time.perf_counter()
@@ -158,6 +160,36 @@ def run(ticket, box, inputs):
             text = f"it could not be stored: {type(error).__name__}: {error}"
             _segment().note(ticket, seconds, text, unsafe=True)
     return value
+
+
+def run_unless(ticket, box, inputs, candidates):
+    """Load a result that is known for inputs like these; execute the task if there is none.
+
+    ``candidates``: contents that inputs would have, where the result is, its task's fingerprint.
+    """
+    for expected, where, fingerprint in candidates:
+        try:
+            if all(_is_content(inputs[key], content) for key, content in expected.items()):
+                value = load(where)
+                with contextlib.suppress(Exception):
+                    _segment().same(ticket, fingerprint)
+                return value
+        except Exception:  # it cannot be told, or not be read
+            continue
+    return run(ticket, box, inputs)
+
+
+def content_of(digest, buffers):
+    """The content of a result, from the digests of its pickle and of its large buffers (hex)."""
+    return ":".join((digest, *buffers))
+
+
+def _is_content(value, content):
+    payload, large = _pickled(value)
+    if len(large) != content.count(":"):
+        return False
+    digests = (hashlib.sha256(data).hexdigest() for data in (payload, *large))
+    return content_of(next(digests), digests) == content
 
 
 def load(where):
@@ -243,7 +275,22 @@ def _size(value):
 
 
 def _store(segment, ticket, value, seconds, reads):
+    classes: dict = {}
+    payload, large = _pickled(value, classes)
+    for name, number in classes.items():
+        if not number.startswith("nbrw-"):
+            raise TypeError(f"it has an object of class {name}, which is no global of the notebook")
+    buffers = [_put_blob(_root, raw) for raw in large]
+    size = len(payload) + sum(raw.nbytes for raw in large)
+    names = [f"{name} {number}" for name, number in sorted(classes.items())]
+    segment.add(ticket, seconds, payload, buffers, size, reads, names)
+
+
+def _pickled(value, classes=None):
+    """The pickle of a value, and its large buffers; ``classes`` gets those sent by value."""
     import cloudpickle
+
+    known = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
 
     large = []
 
@@ -259,14 +306,16 @@ def _store(segment, ticket, value, seconds, reads):
             if isinstance(obj, io.IOBase):
                 # cloudpickle would make a text of it.
                 raise TypeError("an open file cannot be stored")
-            return super().reducer_override(obj)
+            found = super().reducer_override(obj)
+            if isinstance(obj, type) and isinstance(found, tuple) and classes is not None:
+                by_value = getattr(found[0], "__name__", "").startswith("_make_skeleton")
+                if by_value:
+                    classes[obj.__name__] = known.get(obj, "")
+            return found
 
     stream = io.BytesIO()
     Pickler(stream, protocol=5, buffer_callback=take).dump(value)
-    payload = stream.getvalue()
-    buffers = [_put_blob(_root, raw) for raw in large]
-    size = len(payload) + sum(raw.nbytes for raw in large)
-    segment.add(ticket, seconds, payload, buffers, size, reads)
+    return stream.getvalue(), large
 
 
 _digests: dict = {}
@@ -353,7 +402,7 @@ class Segment:
         self._lines = open(f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
         self._offset = 0
 
-    def add(self, ticket, seconds, payload, buffers, size, reads):
+    def add(self, ticket, seconds, payload, buffers, size, reads, classes):
         """A result."""
         digest = hashlib.sha256(payload).hexdigest()
         with self._lock:
@@ -366,13 +415,18 @@ class Segment:
                 self._offset += written
             self._line(
                 ticket, seconds, segment=self._name, offset=offset, length=len(payload),
-                digest=digest, buffers=buffers, size=size, reads=reads,
+                digest=digest, buffers=buffers, size=size, reads=reads, classes=classes,
             )  # fmt: skip
 
     def note(self, ticket, seconds, reason, reads=None, unsafe=False):
         """Why there is none; ``unsafe``: nor may anything be used again that depends on it."""
         with self._lock:
             self._line(ticket, seconds, refused=reason, unsafe=unsafe, reads=reads or {})
+
+    def same(self, ticket, fingerprint):
+        """A task did not run: its result is that of another fingerprint."""
+        with self._lock:
+            self._line(ticket, 0.0, same=fingerprint)
 
     def _line(self, ticket, seconds, **more):
         record = {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import time
 from collections import Counter
 
+import cloudpickle
 import pytest
 
+from nbrw_runtime import task_virtual
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.task_cache import TaskCache, patch
@@ -52,6 +56,10 @@ WAYS = {
 }
 
 
+async def _nothing():
+    pass
+
+
 @pytest.fixture(scope="module")
 def client():
     """Two workers, as a notebook starts them."""
@@ -67,19 +75,24 @@ def client():
 class Kernel:
     """The tasks of one kernel; results of another may be known."""
 
-    def __init__(self, place, client, known=None):
+    def __init__(self, place, client, known=None, kept=()):
         self.place, self.client = place, client
         store = DirectoryStore(place / "store")
         index = None
         if known is not None:
-            index = TaskIndex(StackedStore([store]), known)
+            index = TaskIndex(StackedStore([store]), known, kept=kept)
         self.namespace = {"__name__": "__main__", "client": client}
-        spool = place / ("spool" if known is None else "spool of a repeat")
+        spool = place / f"spool {len(list(place.glob('spool*')))}"
+        spool.mkdir()
         self.store, self.collector = store, TaskCollector(spool)
         software = [sys.prefix + "/", sys.base_prefix + "/"]
         self.cache = TaskCache(
             self.namespace, str(place), str(store.root), str(spool), software, index
         )
+        if index is not None:
+            self.collector.known = index.find
+        self.cache.classes.install()
+        self.collector.foreign = self.cache.classes.why_not
 
     def run(self, *sources):
         """What ``out`` is in the end. Nothing of it is left on the cluster."""
@@ -91,6 +104,7 @@ class Kernel:
         method = getattr(method, "__wrapped__", method)
         Patched = type("Patched", (usual,), {"_graph_to_futures": method})
         patch(Patched, lambda: self.cache)
+        task_virtual.patch(Patched)
         self.client.__class__ = Patched
         try:
             for source in sources:
@@ -98,19 +112,31 @@ class Kernel:
             return self.namespace["out"]
         finally:
             self.client.__class__ = usual
+            self.found = self.collector.collect(self.store, self.cache.facts())
+            self.cache.spare(self.collector.spared)
             out = self.namespace.get("out")
             self.namespace.clear()
             self.namespace["out"] = out
+            deadline = time.monotonic() + 0.5
+            while self.client.futures and time.monotonic() < deadline:
+                gc.collect()
+                self.client.sync(_nothing)  # releases are the event loop's, in its turn
+            # Another kernel would know nothing of its classes.
+            cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
+            cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.clear()
 
     def index_of(self, known):
         """The records of documents."""
         return [r for d in known.values() for r in read_tasks(self.store.get(d), "test")]
 
+    def collect(self):
+        """The document of what ran."""
+        assert self.found is not None and isinstance(self.found[0], Digest)
+        return self.found[0]
+
     def known(self):
         """The documents of what ran: one cell's."""
-        document, _ = self.collector.collect(self.store)
-        assert isinstance(document, Digest)
-        return {1: document}
+        return {1: self.collect()}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -141,6 +167,138 @@ def test_a_way_into_dask_is_loaded_unchanged_and_runs_what_an_edit_reaches(tmp_p
     }  # fmt: skip
     if "apart" in WAYS[way] or way in ("array", "shuffle"):
         assert counts.loaded, counts
+
+
+CHAIN = """
+def middle(x):
+    time.sleep(0.01)
+    return x % 100
+def last(x, y):
+    time.sleep(0.01)
+    return x + y
+a = client.map(slow, range(3))
+b = client.map(middle, a)
+c = [client.submit(last, x, client.submit(apart, 5)) for x in b]
+d = client.submit(sum, c)
+out = d.result()
+"""
+
+
+def test_what_comes_to_the_same_leaves_what_is_below_as_it_was(tmp_path, client):
+    """Another way to compute: only that runs. Another result: what is below runs, too."""
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, CHAIN)
+    known = audit.known()
+    edited = Kernel(tmp_path, client, known)
+    start = START.replace("return x * FACTOR", "return FACTOR * x")
+    assert edited.run(start, CHAIN) == first
+    counts = edited.cache.counts
+    assert (counts.run, counts.same, counts.misses["it is new or edited"]) == (3, 7, 3), counts
+    # That of one of three is another: 200 % 100 is what 0 % 100 was.
+    start = START.replace("return x * FACTOR", "return x * FACTOR + (x == 1) + (x == 2) * 100")
+    other = Kernel(tmp_path, client, known)
+    assert other.run(start, CHAIN) == first + 1
+    assert (other.cache.counts.run, other.cache.counts.same) == (3 + 2 + 1 + 1, 1 + 2)
+
+
+def test_what_ran_in_a_repeat_is_loaded_in_the_next(tmp_path, client):
+    """Also what was found to be the same."""
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, CHAIN)
+    known = audit.known()
+    for start, ran in (
+        (START.replace("return x * FACTOR", "return FACTOR * x"), 3),
+        (START.replace("FACTOR = 3", "FACTOR = 4"), 8),  # 0 * 4 is what 0 * 3 was
+    ):
+        edited = Kernel(tmp_path, client, known)
+        found = edited.run(start, CHAIN)
+        document = edited.collect()
+        assert edited.cache.counts.run == ran
+        again = Kernel(tmp_path, client, known, [document])
+        assert again.run(start, CHAIN) == found
+        assert again.cache.counts.run == 0 and again.cache.index.used == {document}
+    assert Kernel(tmp_path, client, known, [document]).run(START, CHAIN) == first
+
+
+POINTS = """
+class Point:
+    size = 1
+    def __init__(self, x):
+        self.x = x
+    def __eq__(self, other):
+        return isinstance(other, Point) and self.x == other.x
+def point(x):
+    return Point(x)
+def is_point(p):
+    return isinstance(p, Point) and p.x * FACTOR
+def hidden(x):
+    class Inner:
+        pass
+    found = Inner()
+    found.x = x
+    return found
+"""
+USES = """
+a = client.map(point, range(3))
+out = [isinstance(p, Point) for p in client.gather(a)]
+out += client.gather(client.map(is_point, a))
+out += [f.result().x for f in client.map(hidden, [7])]
+out += [len({type(p) for p in client.gather(client.map(point, range(3)))} | {Point})]
+"""
+
+
+def test_objects_that_are_loaded_are_of_the_notebooks_class(tmp_path, client):
+    """As those that tasks of this kernel make; in the kernel and on workers."""
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, POINTS, USES)
+    assert first == [True, True, True, 0, 3, 6, 7, 1]
+    known = audit.known()
+    again = Kernel(tmp_path, client, known)
+    assert again.run(START, POINTS, USES) == first
+    assert (again.cache.counts.run, again.cache.counts.loaded) == (1, 9), again.cache.counts
+    (why,) = again.cache.counts.misses
+    assert "Inner" in why
+    # The tasks that make points are not reached, those that use them are.
+    edited = Kernel(tmp_path, client, known)
+    start = START.replace("FACTOR = 3", "FACTOR = 4")
+    assert edited.run(start, POINTS, USES) == [True, True, True, 0, 4, 8, 7, 1]
+    assert edited.cache.counts.loaded == 6
+    # Nor are they here, but of the class there is another now.
+    other = Kernel(tmp_path, client, known)
+    assert other.run(START, POINTS, "Point.size = 2", USES) == first
+    assert other.cache.counts.loaded == 0
+
+
+def test_what_a_person_asks_of_a_future_whose_result_is_known_is_as_of_any_other(tmp_path, client):
+    """Where it is, its type, whether it is done; other tasks use it; it can be waited for."""
+    way = (
+        "a = client.map(slow, range(3))\n"
+        "distributed.wait(a)\n"
+        "out = [[f.status, f.done(), f.type, f.result()] for f in a]\n"
+        "out += [f.result() for f in distributed.as_completed(a)]\n"
+        "out += [sorted(client.submit(slow, f).result() for f in a)]\n"
+        "out += [client.gather({'x': a[0], 'y': [a[1]]}), repr(a[0])]\n"
+        "calls = []\n"
+        "a[0].add_done_callback(lambda f: calls.append(f.key))\n"
+        "out += [all(client.who_has(a).values()), client.gather(a), a[1].done()]\n"
+        "b = client.submit(apart, 1)\n"
+        "distributed.Variable('v').set(b)\n"
+        "out += [distributed.Variable('v').get().result(), b.result()]\n"
+        "c = client.submit(apart, 2)\n"
+        "distributed.Queue('q').put(c)\n"
+        "out += [distributed.Queue('q').get().result()]\n"
+        "del a, b, c\n"
+        "e = client.submit(apart, 3)\n"
+        "distributed.wait(e)\n"
+        "e.cancel()\n"
+        "out += [e.status, len(calls)]\n"
+    )
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, "import distributed", way)
+    again = Kernel(tmp_path, client, audit.known())
+    found = again.run(START, "import distributed", way)
+    assert sorted(map(repr, found)) == sorted(map(repr, first))
+    assert again.cache.counts.loaded >= 9 and not again.cache.notes
 
 
 def test_a_changed_file_runs_its_reader_and_what_is_below(tmp_path, client):
@@ -223,7 +381,7 @@ def test_what_the_user_asked_of_tasks_is_kept(tmp_path, client):
 
 def test_a_corrupt_result_is_computed_again(tmp_path, client):
     """The report says so; nothing of it is used."""
-    way = "out = client.submit(slow, 5).result() + client.submit(apart, 1).result()"
+    way = "out = client.submit(slow, 5).result() + client.submit(apart, 11).result()"
     audit = Kernel(tmp_path, client)
     first = audit.run(START, way)
     known = audit.known()
@@ -233,7 +391,8 @@ def test_a_corrupt_result_is_computed_again(tmp_path, client):
     path.write_bytes(path.read_bytes()[::-1])
     again = Kernel(tmp_path, client, known)
     assert again.run(START, way) == first
-    assert again.cache.counts.loaded == 0 and "tasks ran as usual" in again.cache.notes[0]
+    assert again.cache.counts.loaded == 0
+    assert [why.split(":")[0] for why in again.cache.counts.misses] == ["its result is lost"]
 
 
 def test_a_client_of_an_address_is_left_alone(tmp_path, client):

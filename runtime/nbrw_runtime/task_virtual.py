@@ -1,0 +1,235 @@
+"""Futures whose results are known: finished from the start, and loaded by whoever asks for them.
+
+The scheduler is not told of them. What a notebook does with a future beyond waiting for it, getting
+its result, or having a task use it, is done with a future like all others: then a worker loads the
+result first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbrw_runtime import dask_doze
+
+
+@dataclass(frozen=True)
+class Load:
+    """How a result is had, here and on workers; ``name`` tells it from all others."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    name: str
+
+    def __call__(self) -> Any:
+        return self.function(*self.arguments)
+
+    def task(self, key: Any) -> Any:
+        """A task that gives it."""
+        from dask._task_spec import Task
+
+        return Task(key, self.function, *self.arguments)
+
+
+#: A method of patched clients (`task_cache.patch`) that has a graph computed as it is.
+SUBMIT = "_nbrw_submit"
+
+_loads: weakref.WeakKeyDictionary[Any, dict[Any, Load]] = weakref.WeakKeyDictionary()
+#: What a client may be asked for without any of this being noticed.
+_QUIET = frozenset(
+    {"_gather", "_result", "_exception", "_traceback", "_wait", "_close", "_start", "_nothing"}
+)
+
+
+def loads_of(client: Any) -> dict[Any, Load]:
+    """The loads of a client's virtual futures, by key."""
+    found = _loads.get(client)
+    return found if found is not None else {}
+
+
+def can_have(client: Any) -> bool:
+    """Whether a client's futures may be virtual: if its workers are other processes, so that a
+    result is a copy in any case.
+    """
+    return client.cluster is not None and dask_doze.has_processes(client.cluster)
+
+
+def futures(client: Any, loads: Mapping[Any, Load]) -> dict[Any, Any]:
+    """Virtual futures with these keys."""
+    from distributed import Future
+
+    known = _loads.setdefault(client, {})
+    if len(known) > 1000 + 2 * len(client.futures):
+        for key in [key for key in known if key not in client.futures]:
+            del known[key]  # nobody holds it any more
+    made: dict[Any, Any] = {}
+    for key, load in loads.items():
+        known[key] = load
+        made[key] = Future(key, client)
+        made[key]._state.finish()
+    return made
+
+
+def live(client: Any, keys: Iterable[Any]) -> dict[Any, Load]:
+    """The loads of those keys that are virtual futures, if somebody holds them."""
+    known = loads_of(client)
+    return {k: known[k] for k in keys if k in known and k in client.futures} if known else {}
+
+
+def value(client: Any, key: Any) -> Any:
+    """The result of a virtual future. Raises KeyError, and what loading raises."""
+    return loads_of(client)[key]()
+
+
+def materialise(client: Any, keys: Iterable[Any] | None = None) -> None:
+    """Make virtual futures into futures like others: workers load their results.
+
+    All of them, and they are waited for; or those of ``keys``, with any lock held.
+    """
+    known = loads_of(client)
+    graph = {}
+    for key in list(known) if keys is None else keys:
+        load = known.pop(key, None)
+        if load is not None and key in client.futures:
+            graph[key] = load.task(key)
+    if not graph:
+        return
+    for key in graph:
+        client.futures[key].reset()
+    made = getattr(client, SUBMIT)(graph)
+    if keys is None and not client.asynchronous:
+        client.sync(_done, list(made.values()))
+
+
+async def _done(made: list[Any]) -> None:
+    await asyncio.gather(*(future._state.wait() for future in made))
+
+
+def rouse(client: Any) -> None:
+    """From here on a client is as it would be without all this."""
+    if client.cluster is not None:
+        dask_doze.wake(client.cluster)
+    if loads_of(client):
+        materialise(client)
+
+
+def patch(client: Any) -> None:
+    """Have clients of this class, and their futures, know about virtual ones."""
+    _patch_gather(client)
+    _patch_sync(client)
+    for name in ("__repr__", "_repr_html_"):
+        _patch_look(client, name)
+    _patch_future()
+    _patch_progress()
+
+
+def _patch_gather(client: Any) -> None:
+    original = client._gather
+
+    @functools.wraps(original)
+    async def _gather(
+        self: Any, futures: Any, errors: str = "raise", *args: Any, **more: Any
+    ) -> Any:
+        known = loads_of(self)
+        if not known:
+            return await original(self, futures, errors, *args, **more)
+        from distributed.utils_comm import pack_data, unpack_remotedata
+
+        packed, found = unpack_remotedata(futures, byte_keys=True)
+        wanted = {f.key: known[f.key] for f in found if f.key in known and f.client is self}
+        rest = [f for f in found if f.key not in wanted]
+        values: dict[Any, Any] = {}
+        if wanted:
+            loop = asyncio.get_running_loop()
+            try:
+                values = await loop.run_in_executor(None, _loaded, wanted)
+            except Exception:
+                # A worker may tell what is wrong, as of any task; or does better.
+                materialise(self, list(wanted))
+                return await original(self, futures, errors, *args, **more)
+        if rest:
+            got = await original(self, rest, errors, *args, **more)
+            if len(got) != len(rest):  # what failed was left out
+                materialise(self, list(wanted))
+                return await original(self, futures, errors, *args, **more)
+            values.update((f.key, v) for f, v in zip(rest, got, strict=True))
+        return pack_data(packed, values)
+
+    client._gather = _gather
+
+
+def _loaded(wanted: Mapping[Any, Load]) -> dict[Any, Any]:
+    return {key: load() for key, load in wanted.items()}
+
+
+def _patch_sync(client: Any) -> None:
+    original = client.sync
+
+    @functools.wraps(original)
+    def sync(self: Any, func: Any, *args: Any, **more: Any) -> Any:
+        quiet = getattr(func, "__name__", "") in _QUIET or self.status != "running"
+        if not quiet and (loads_of(self) or dask_doze.is_dozing(self.cluster)):
+            rouse(self)
+        return original(self, func, *args, **more)
+
+    client.sync = sync
+
+
+def _patch_look(client: Any, name: str) -> None:
+    original = getattr(client, name)
+
+    @functools.wraps(original)
+    def look(self: Any) -> Any:
+        if self.status == "running":
+            rouse(self)
+        return original(self)
+
+    setattr(client, name, look)
+
+
+def _patch_future() -> None:
+    from distributed import client as module
+
+    Future: Any = module.Future  # noqa: N806
+    if getattr(Future.__reduce__, "_nbrw", False):
+        return
+    original, kind = Future.__reduce__, Future.type
+
+    def __reduce__(self: Any) -> Any:  # noqa: N807
+        # Whoever reads the pickle will ask the scheduler.
+        if self._client is not None and self.key in loads_of(self._client):
+            materialise(self._client, [self.key])
+        return original(self)
+
+    def type_of(self: Any) -> Any:
+        state = self._state
+        if state is not None and state.type is None and self.key in loads_of(self._client):
+            state.type = type(value(self._client, self.key))
+        return kind.fget(self)
+
+    __reduce__._nbrw = True  # type: ignore[attr-defined]
+    Future.__reduce__ = __reduce__
+    Future.type = property(type_of, doc=kind.__doc__)
+
+
+def _patch_progress() -> None:
+    """A progress bar waits until the scheduler knows all tasks."""
+    module: Any = sys.modules.get("distributed.diagnostics.progressbar")
+    if module is None or hasattr(module.futures_of, "_nbrw"):
+        return
+    original = module.futures_of
+
+    @functools.wraps(original)
+    def futures_of(*args: Any, **more: Any) -> Any:
+        found = original(*args, **more)
+        for client in {future.client for future in found}:
+            materialise(client)
+        return found
+
+    futures_of._nbrw = True  # type: ignore[attr-defined]
+    module.futures_of = futures_of
