@@ -329,6 +329,7 @@ class Repeat:
                 if kernel is not None:
                     self.tasks = kernel.session.tasks.by_cell()
                     kernel.close()
+                    self.task_notes = kernel.notes
         self.report = follower.done
         self.outputs = [cell["outputs"] for cell in self.notebook["cells"]]
 
