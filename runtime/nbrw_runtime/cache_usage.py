@@ -79,6 +79,8 @@ def usage(root: Path) -> Usage:
             found.spoilt[path] = str(error)
     found.results.sort(key=lambda kept: (kept.used, kept.kept.path))
     found.unfinished += files.unfinished()
+    # What workers of kernels that were killed have left, or of those that are at work.
+    found.unfinished += sorted(_spools(root).glob("*/*"))
     with contextlib.suppress(OSError), os.scandir(root / "blobs" / "sha256") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -87,6 +89,10 @@ def usage(root: Path) -> Usage:
                 else:
                     found.unfinished.append(Path(entry.path))
     return found
+
+
+def _spools(root: Path) -> Path:
+    return root / "blobs" / "tasks"
 
 
 def blobs_size(root: Path) -> int:
@@ -145,6 +151,9 @@ def _remove(found: Usage, results: list[KeptResult], blobs: list[Digest]) -> Pru
     for blob in blobs:
         remove_blob(store, blob)
     files.tidy()
+    for spool in _spools(found.root).glob("*"):
+        with contextlib.suppress(OSError):
+            spool.rmdir()
     size = sum(kept.size for kept in results) + sum(found.blobs.get(blob, 0) for blob in blobs)
     return Pruned(len(results), size)
 

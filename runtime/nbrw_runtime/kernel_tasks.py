@@ -5,6 +5,7 @@ Nothing of this is imported before the notebook imports distributed.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import sysconfig
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.errors import StorageError
 from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.store import DirectoryStore, StackedStore
 
@@ -104,6 +106,7 @@ class KernelTasks:
 
     def begin(self, cell: int) -> None:
         """A cell begins."""
+        self._note_spared()
         self._cell = cell
         if self._cache is not None:
             self._counts[cell] = self._cache.start_cell()
@@ -119,8 +122,15 @@ class KernelTasks:
         self._cache.spare(self._collector.spared)
         return found or (None, ())
 
+    def _note_spared(self) -> None:
+        """Where nothing is kept, workers are asked for what did not run all the same."""
+        if self.known is not None and not self.keeps:
+            with contextlib.suppress(StorageError, OSError):
+                self.collect()
+
     def by_cell(self) -> dict[str, dict[str, Any]]:
         """What became of the tasks of each cell that had some, for the report."""
+        self._note_spared()
         return {
             str(cell): counts.as_json()
             for cell, counts in self._counts.items()

@@ -251,6 +251,16 @@ def test_everything_can_be_removed(opened, tmp_path):
     assert [path.name for path in left] == ["lock"]
 
 
+def test_what_workers_of_a_killed_kernel_have_left_goes_too(opened, tmp_path):
+    """Their spool is in the store, as they can reach it."""
+    spool = opened.blobs.root / "tasks" / "a kernel"
+    spool.mkdir(parents=True)
+    (spool / "7-a.seg").write_bytes(b"x" * 1000)
+    (spool / "7-a.jsonl").write_bytes(b"")
+    prune(usage(tmp_path / "cache/repeats"), 1_000_000)
+    assert not spool.exists()
+
+
 def test_another_repeats_blobs_are_not_removed(opened, tmp_path):
     """Even if no result names them yet; the last to end tidies up."""
     with opened(NBRW_CACHE_SIZE="10k") as first:
