@@ -334,6 +334,6 @@ def test_two_repeats_share_a_store_at_the_same_time(tmp_path):
     # Another cell, of the same tasks.
     third = [*edited[:2], edited[2] + "\nn = 1", edited[3]]
     tasks = end("third", start("third", *third), 2)[3]
-    assert (tasks["loaded"], tasks["run"]) == (20, 0), tasks
+    assert (tasks["loaded"], tasks["run"]) == (40, 0), tasks
     blobs = [p for p in (tmp_path / "cache").rglob("sha256/*") if p.is_file()]
     assert blobs and all(digest_bytes(p.read_bytes()).hex == p.name for p in blobs)
