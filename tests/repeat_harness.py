@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from nbrw_runtime import dask_contents
 from nbrw_runtime import session as session_module
 from nbrw_runtime.accesses import Used
 from nbrw_runtime.caller_store import open_caller_store
@@ -105,6 +106,7 @@ class Kernel:
     def close(self):
         """Give the process its main module and its settings back."""
         here = os.getcwd()
+        self.notes = self.session.tasks.end()
         for provider in self.session.providers.values():
             provider.set(None)
         os.chdir(here)
@@ -176,6 +178,15 @@ def outside_kept():
         random.setstate(state)
 
 
+def disconnect():
+    """End all clients of Dask and their clusters, lest the next shell finds them."""
+    for client in dask_contents.live_clients():
+        cluster = client.cluster
+        client.close()
+        if cluster is not None:
+            cluster.close()
+
+
 def plain_run(place, sources, files=None):
     """Outputs of running a notebook from top to bottom, in a new directory."""
     place.mkdir(parents=True)
@@ -183,6 +194,7 @@ def plain_run(place, sources, files=None):
         (place / name).write_text(text)
     with outside_kept():
         kernel = Kernel(Session("plain", (), (str(place.parent / "s"),), "", str(place)))
+        kernel.session.tasks.end()  # Dask is left alone
         try:
             return [kernel.run(n, s).outputs if s else [] for n, s in enumerate(sources, 1)]
         finally:
@@ -286,7 +298,7 @@ class Repeat:
         place, store = self.place, self.store
         find = kept.find if kept else None
         self.plan = make_plan(recipe, cells, request or Request(), work.changed, find=find)
-        forced, everything, self.notes = self.plan.forced, False, []
+        forced, everything, self.notes, self.tasks = self.plan.forced, False, [], {}
         seen = FileWatch(work, recipe.dependencies.data)
         while True:
             kernel = None
@@ -315,7 +327,9 @@ class Repeat:
                 work.open(recipe.dependencies)
             finally:
                 if kernel is not None:
+                    self.tasks = kernel.session.tasks.by_cell()
                     kernel.close()
+                    self.task_notes = kernel.notes
         self.report = follower.done
         self.outputs = [cell["outputs"] for cell in self.notebook["cells"]]
 
@@ -328,7 +342,7 @@ class Repeat:
         stores = (*own, *(str(store.root) for store in stores))
         orders = Session(
             "repeat", recipe_cells(cells), stores, str(scratch / "checkpoints"), str(self.place),
-            recipe.environment.cwd,
+            recipe.environment.cwd, tasks=True, worker_data=recipe.dependencies.data,
         )  # fmt: skip
         return Kernel(orders)
 

@@ -24,6 +24,7 @@ _TRUSTED = frozenset(
         "itertools", "numpy", "operator", "pathlib", "pyarrow", "re", "uuid", "zoneinfo",
     }
 )  # fmt: skip
+_KEPT_BY_DASK = "nbrw_runtime.dask_contents"
 _handlers: weakref.WeakKeyDictionary[type, Handler | None] = weakref.WeakKeyDictionary()
 
 
@@ -163,7 +164,8 @@ def _of_library(kind: type) -> Handler | None:
         from nbrw_runtime import codec_files
 
         return codec_files.file_manager_handler(kind)
-    if library in ("distributed", "dask", "dask_jobqueue") and "distributed" in sys.modules:
+    of_dask = library in ("distributed", "dask", "dask_jobqueue")
+    if (of_dask or kind.__module__ == _KEPT_BY_DASK) and "distributed" in sys.modules:
         return _reduce_dask
     return None
 

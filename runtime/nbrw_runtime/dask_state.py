@@ -9,64 +9,43 @@ from __future__ import annotations
 
 import sys
 import time
-import weakref
+from collections.abc import Mapping
 from typing import Any
 
-from nbrw_runtime import dask_cluster, kernel_tasks
+from nbrw_runtime import dask_cluster, dask_contents, dask_named, kernel_tasks
 from nbrw_runtime.codec import Omit, SaveContext, current_load_context
 from nbrw_runtime.dask_tasks import load_function, store_function
 from nbrw_runtime.digest import Digest
 
 _STORE_PREFIX = "nbrw-store-"  # of our own tasks' keys
 _STALLED_SECONDS = 120.0  # without any task finishing, a pending future is given up
-_REFUSED = {
-    "Actor": "a Dask actor lives in one worker and cannot be stored",
-    "Queue": "a Dask queue lives in the scheduler and cannot be stored",
-    "Variable": "a Dask variable lives in the scheduler and cannot be stored",
-    "Lock": "a Dask lock lives in the scheduler and cannot be stored",
-    "Event": "a Dask event lives in the scheduler and cannot be stored",
-    "Semaphore": "a Dask semaphore lives in the scheduler and cannot be stored",
-    "MultiLock": "a Dask lock lives in the scheduler and cannot be stored",
-    "Pub": "a Dask topic lives in the scheduler and cannot be stored",
-    "Sub": "a Dask topic lives in the scheduler and cannot be stored",
-    "ClientExecutor": "an executor of a Dask client cannot be stored",
-    "as_completed": "an iterator over finishing tasks cannot be stored in the middle",
-    "Worker": "a Dask worker is a running server and cannot be stored",
-    "Scheduler": "a Dask scheduler is a running server and cannot be stored",
-    "Nanny": "a Dask nanny is a running server and cannot be stored",
-}
 
 #: Values of futures that were stored: key -> (its state in the client, digest or reason).
 _stored: dict[Any, tuple[Any, Digest | str]] = {}
-_clients: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def settle() -> None:
     """Wait until the tasks of all futures that the notebook holds have ended, or no more do."""
-    from distributed.client import Client
-
-    for client in _live_clients(Client):
+    running = False
+    for client in dask_contents.live_clients():
         held = _held(client)
         for key in _await(held):
             _stored[key] = (held[key], "a task was still running when the cell had ended")
+            running = True
+    dask_contents.settle(running)
 
 
 def prepare(context: SaveContext) -> list[str]:
     """Store the values of all futures that the notebook holds; returns notes for the user."""
-    from distributed.client import Client
-
+    settle()
+    dask_contents.hold()
     settle()
     notes: list[str] = []
-    for client in _live_clients(Client):
+    for client in dask_contents.live_clients():
         wanted = _held(client)
         if wanted:
             notes += _store_values(client, wanted, context)
     return notes
-
-
-def _live_clients(kind: Any) -> list[Any]:
-    found = [c for c in list(getattr(kind, "_instances", ())) if c.status == "running"]
-    return [c for c in found if not getattr(c, "asynchronous", False)]
 
 
 async def _nothing() -> None:
@@ -144,6 +123,9 @@ def _await(wanted: dict[Any, Any]) -> set[Any]:
 def reducer(obj: Any, pickler: Any) -> Any:
     """How to pickle a Dask object: a reduce value, an Omit, or None for "as usual"."""
     kind = type(obj)
+    if kind is dask_contents.KeptFuture:
+        found = _reduce_future(obj.future, pickler)
+        return found if isinstance(found, Omit) else (dask_contents.restore_kept, found[1])
     if not kind.__module__.startswith("distributed"):
         return _cluster_reducer(obj) if _is_cluster(obj) else None
     from distributed import Client, Future
@@ -154,10 +136,7 @@ def reducer(obj: Any, pickler: Any) -> Any:
         return _reduce_client(obj)
     if _is_cluster(obj):
         return _cluster_reducer(obj)
-    for base in kind.__mro__:
-        if base.__module__.startswith("distributed") and base.__name__ in _REFUSED:
-            return Omit(_REFUSED[base.__name__])
-    return None
+    return dask_named.reduce(obj)
 
 
 def _reduce_future(future: Any, pickler: Any) -> Any:
@@ -194,24 +173,25 @@ def _is_cluster(obj: Any) -> bool:
 
 
 def _cluster_reducer(cluster: Any) -> Any:
-    specs = getattr(cluster, "worker_spec", {})
-    threads = [
-        int(spec.get("options", {}).get("nthreads", 1) or 1)
-        for spec in specs.values()
-        if isinstance(spec, dict)
-    ]
-    if not threads:
+    specs = [s for s in getattr(cluster, "worker_spec", {}).values() if isinstance(s, dict)]
+    threads = [_threads(spec.get("options", {})) for spec in specs]
+    if not all(threads):
         info = getattr(cluster, "scheduler_info", {}).get("workers", {})
-        threads = [int(worker.get("nthreads", 1)) for worker in info.values()]
-    module = sys.modules.get("distributed.nanny")
-    processes = any(
-        isinstance(spec, dict)
-        and module is not None
-        and isinstance(spec.get("cls"), type)
-        and issubclass(spec["cls"], module.Nanny)
-        for spec in specs.values()
-    )
-    return restore_cluster, (len(threads) or 1, max(threads, default=1), processes or not specs)
+        threads = [int(worker.get("nthreads", 1)) for worker in info.values()] or threads
+    # Workers of all other kinds are, or start, processes: on this machine or another.
+    module = sys.modules.get("distributed.worker")
+    inside = module is not None and [
+        isinstance(spec.get("cls"), type) and issubclass(spec["cls"], module.Worker)
+        for spec in specs
+    ]
+    return restore_cluster, (len(threads) or 1, max([1, *threads]), not (inside and all(inside)))
+
+
+def _threads(options: Mapping[str, Any]) -> int:
+    """Of a worker with these options; 0 if they do not say."""
+    # Subprocess and SSH clusters pass some on.
+    found = {**(options.get("kwargs") or {}), **(options.get("worker_kwargs") or {}), **options}
+    return int(found.get("nthreads") or 0)
 
 
 def restore_cluster(workers: int, threads: int, processes: bool) -> Any:
@@ -226,7 +206,9 @@ def restore_client(cluster: Any, shape: tuple[int, int] | None) -> Any:
     if cluster is None:
         workers, threads = shape or (1, 1)
         cluster = dask_cluster.start(workers, threads, True)
-    return Client(cluster)
+    client = Client(cluster)
+    dask_contents.connected(client)
+    return client
 
 
 def _fingerprint(key: Any) -> tuple[str, ...]:

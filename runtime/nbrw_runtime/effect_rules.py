@@ -17,7 +17,9 @@ _COVERED_PLACES = (
 )  # fmt: skip
 # and calls of what begins so.
 _COVERED_CALLS = (
-    "IPython.core.magic.register_", "csv.field_size_limit", "dask.config.set", "decimal.",
+    "IPython.core.magic.register_", "csv.field_size_limit", "dask.config.set",
+    "dask.distributed.Event().", "dask.distributed.Queue().", "dask.distributed.Variable().",
+    "decimal.", "distributed.Event().", "distributed.Queue().", "distributed.Variable().",
     "locale.", "matplotlib.pyplot.", "matplotlib.rc", "matplotlib.style.use", "matplotlib.use",
     "numpy.random.", "numpy.set_printoptions", "numpy.seterr", "pandas.reset_option",
     "pandas.set_eng_float_format", "pandas.set_option", "random.", "seaborn.set",

@@ -75,6 +75,7 @@ class Baseline:
             *_named({"matplotlib.backend": (self.backend.get, self.backend.set)}),
             *_named({"pyplot": (library_settings.get_open_figures, lambda value: None)}),
             *_named(Shell().parts()),
+            Provider(PREFIX + "dask>", _get_dask, _set_dask),
         )
         known = {provider.name[len(PREFIX) : -1] for provider in ours}
         more, self.notes = state_registry.extensions(known)
@@ -166,6 +167,21 @@ def _get_random() -> Any:
 def _set_random(value: Any) -> None:
     if value is not None:
         random.setstate(value)
+
+
+def _get_dask() -> Any:
+    if "distributed" not in sys.modules:
+        return None
+    from nbrw_runtime import dask_contents
+
+    return dask_contents.get()
+
+
+def _set_dask(value: Any) -> None:
+    if value is not None or "distributed" in sys.modules:
+        from nbrw_runtime import dask_contents
+
+        dask_contents.set_(value)
 
 
 def _get_decimal() -> Any:

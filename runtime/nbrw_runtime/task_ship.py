@@ -37,7 +37,8 @@ SOURCE = Path(__file__).with_name("task_worker.py")
 
 
 @lru_cache(maxsize=1)
-def _text() -> str:
+def text() -> str:
+    """The text of the module."""
     return SOURCE.read_text(encoding="utf-8")
 
 
@@ -45,7 +46,7 @@ def _text() -> str:
 def module() -> Any:
     """The module in this process, under the name that it has on workers."""
     found = types.ModuleType(MODULE)
-    exec(compile(_text(), f"<{MODULE}>", "exec"), found.__dict__)
+    exec(compile(text(), f"<{MODULE}>", "exec"), found.__dict__)
     found.here = True  # type: ignore[attr-defined]
     sys.modules[MODULE] = found
     return found
@@ -60,4 +61,4 @@ def ship(client: Any, root: str, spool: str, software: Sequence[str]) -> None:
     # As if defined in a notebook: what is in __main__ is pickled by value.
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(_PLUGIN, "<nbrw>", "exec"), namespace)
-    client.register_plugin(namespace["NbrwTasks"](_text(), root, spool, tuple(software)))
+    client.register_plugin(namespace["NbrwTasks"](text(), root, spool, tuple(software)))

@@ -7,10 +7,17 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from distributed import Client
+from distributed import Client, Event, Nanny, SpecCluster, Status, Worker
+from distributed.deploy.spec import ProcessInterface
 
-from nbrw_runtime import dask_state
+from nbrw_runtime import dask_contents, dask_state
 from notebook_helper import run, write_notebook
+from repeat_harness import Repeat, audit, disconnect, plain_run
+
+try:
+    from distributed import SubprocessCluster
+except ImportError:
+    SubprocessCluster = None
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +35,8 @@ CELLS = (
     "kept = frame.assign(y=frame.x * 2).persist()\nlazy = kept.groupby('g').y.sum()\n"
     "array = da.arange(100, chunks=25).persist()\nbag = db.from_sequence(range(6)).persist()\n"
     "delayed = dask.delayed(slow)(7)\ntotal.result()",
-    "queue = Queue('q')\nbad = client.submit(lambda: 1 / 0)\nwait = bad.exception()",
+    "queue = Queue('q')\nbad = client.submit(lambda: 1 / 0)\nwait = bad.exception()\n"
+    "class Counter:\n    n = 0\nactor = client.submit(Counter, actor=True).result()",
     "print(total.result(), client.gather(futures), same is futures[0], scattered.result()"
     " if hasattr(scattered, 'result') else client.gather(scattered))\n"
     "print(lazy.compute().to_dict(), int(array.sum().compute()), bag.sum().compute())\n"
@@ -71,12 +79,12 @@ def test_clients_futures_and_collections_mean_what_they_meant(author, tmp_path):
     ]
 
 
-def test_what_lives_in_the_scheduler_only_is_left_out_with_a_reason(author):
-    """Queues, and futures whose task failed."""
+def test_what_has_no_value_is_left_out_with_a_reason(author):
+    """A future whose task failed, and an actor; not a queue."""
     _, built = author
     omitted = {o["name"]: o["reason"] for c in built["cells"] for o in c["omitted"]}
-    assert "queue" in omitted["queue"]
-    assert "error" in omitted["bad"]
+    assert "error" in omitted["bad"] and "actor" in omitted["actor"]
+    assert omitted.keys() == {"bad", "actor"}
 
 
 def test_the_authors_scheduler_elsewhere_becomes_a_cluster_here(tmp_path):
@@ -161,3 +169,70 @@ def test_futures_that_the_notebook_has_let_go_of_are_left_alone(tmp_path):
         assert dask_state.prepare(SimpleNamespace(store_root=tmp_path)) == []
         assert keys & set(dask_state._stored) == {kept.key}
         assert len(list((tmp_path / "sha256").iterdir())) == 1
+
+
+@pytest.mark.skipif(SubprocessCluster is None, reason="this release of Dask has none")
+def test_a_cluster_of_programs_comes_back_as_one_of_processes(tmp_path):
+    """With its number of workers and threads; a client of it is asked through its scheduler."""
+    with (
+        SubprocessCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            worker_class="distributed.Worker",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        Event("e").set()
+        assert dask_contents.get()["events"] == ("e",)
+        assert dask_state.reducer(cluster, None)[1] == (1, 2, True)
+        assert dask_state.reducer(client, None) == (dask_state.restore_client, (cluster, None))
+
+
+@pytest.mark.parametrize(
+    "cls, options, shape",
+    [
+        (Nanny, {"nthreads": 2}, (3, 2, True)),
+        (Worker, {"nthreads": 2}, (3, 2, False)),
+        (type("SshWorker", (ProcessInterface,), {}), {"kwargs": {"nthreads": 4}}, (3, 4, True)),
+        (type("Job", (ProcessInterface,), {}), {"cores": 1}, (3, 1, True)),
+    ],
+)
+def test_the_shape_of_a_cluster_is_that_of_its_workers(cls, options, shape):
+    """Of this machine, reached by ssh, or jobs of a batch system: they become processes here."""
+    cluster = SpecCluster.__new__(SpecCluster)
+    cluster.worker_spec = {n: {"cls": cls, "options": options} for n in range(3)}
+    cluster.scheduler_info = {"workers": {}}
+    cluster.status = Status.closed
+    assert dask_state.reducer(cluster, None) == (dask_state.restore_cluster, shape)
+
+
+def test_futures_keep_their_places_in_containers(tmp_path):
+    """Lists, dictionaries, objects, Delayed, and collections; one future in two places is one."""
+    cells = [
+        "import dask, dask.array as da\nfrom distributed import Client\n"
+        "client = Client(n_workers=1, threads_per_worker=1, dashboard_address=':0')",
+        "class Box:\n    pass\n"
+        "a, b = client.map(abs, [-1, -2])\nbox = Box()\nbox.by = {'a': a, 'all': [a, (b, [a])]}\n"
+        "pair = [a, a]\nkept = dask.persist(dask.delayed(sum)([a, 5]))[0]\n"
+        "lazy = dask.delayed(max)(kept, b)\narray = da.ones(4, chunks=2).persist()\n"
+        "both = {'x': array, 'y': array + 1}",
+        "n = 1",
+    ]
+    last = (
+        "inner = box.by['all'][1][1][0]\n"
+        "print(box.by['a'] is box.by['all'][0] is inner is a, pair[0] is pair[1])\n"
+        "print(client.gather(box.by), kept.compute(), lazy.compute())\n"
+        "print(float(both['x'].sum().compute()), float(both['y'].sum().compute()))"
+    )
+    sources = [*cells[:-1], last]
+    try:
+        recipe, store = audit(tmp_path / "audit", cells)
+        disconnect()
+        expected = plain_run(tmp_path / "plain" / "work", sources)[-1]
+        disconnect()
+        found = Repeat(tmp_path / "repeat", recipe, store, sources)
+    finally:
+        disconnect()
+    assert found.outputs[-1] == expected and "True True" in expected[0]["text"]
+    assert found.actions == "rrX"
