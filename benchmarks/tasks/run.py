@@ -2,14 +2,14 @@
 
     python benchmarks/tasks/run.py [--rounds N] [--parts costs,times,peers,wrong] [--quick]
 
-costs: of fingerprint and look-up, for each task, by the shape of the graph and its size. times: of
-tasks that do nothing, and of 50 ms. peers: the same tasks with joblib.Memory, Parsl's memoisation
-and graphchain. wrong: what each tool gives after an edit. Each run is a new kernel (or process)
-with a new cluster of two workers of one thread each; rounds are interleaved, figures are medians,
-"±" is half of what lies between the largest and the smallest. The time of a cell has all of what
-nbrw does after it; a cost per task is the median of all tasks. Every value is checked; one that is
-wrong is a failure. Kernels are those that audits and repeats start, without tracer and image
-(benchmarks/audit and repeat have these).
+costs: of fingerprint and look-up, for each task, by the shape of the graph and its size: the median
+of all tasks. times: of tasks that do nothing, and of 50 ms. peers: the same tasks with
+joblib.Memory, Parsl's memoisation and graphchain. wrong: what each tool gives after an edit. Each
+run is a new kernel (or process) with a new cluster of two workers of one thread each; rounds are
+interleaved, figures are medians, "±" is half of what lies between the largest and the smallest. The
+time of a cell has all of what nbrw does after it. Every value is checked; one that is wrong is a
+failure. Kernels are those that audits and repeats start, without tracer and image (benchmarks/audit
+and repeat have these).
 
 The others are installed into environments of their own (--environments DIR keeps them). All of it
 takes some two hours; --quick, a minute or two, shows whether it works at all. Prints Markdown.
