@@ -189,12 +189,12 @@ class TaskCache:
         if len(graph) == 1 and any(_is_own(node) for node in graph.values()):
             return None  # a future that is restored
         annotations = expr.__dask_annotations__() if hasattr(expr, "__dask_annotations__") else {}
-        for key in task_virtual.live(client, graph):
+        for key in task_virtual.loads_of(client, graph):
             del graph[key]  # as Dask does not compute anew what it has
         shuffles = without_shuffles(graph)
         found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
         inputs = {key: list(node.dependencies) for key, node in graph.items()}
-        loads = task_virtual.live(client, {*keys, *itertools.chain(*inputs.values())})
+        loads = task_virtual.loads_of(client, {*keys, *itertools.chain(*inputs.values())})
         passive = _passive(graph)
         plan = self._plan(keys, inputs, found, passive | shuffles.stateful)
         job = Job(graph, found, plan, shuffles.stateful, inputs)
@@ -286,7 +286,7 @@ class TaskCache:
         """Those that are known, and that the cluster need not have."""
         if self.index is None or not task_virtual.can_have(client):
             return {}
-        known = task_virtual.loads_of(client)
+        known = task_virtual.loads_of(client, keys)
         virtual = {}
         for key in keys:
             load = loads.get(_target(key, graph))
@@ -476,7 +476,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         if new is None:
             if self.cluster is not None:
                 dask_doze.start(self.cluster)
-            task_virtual.materialise(self, list(task_virtual.loads_of(self)))
+            task_virtual.materialise(self, task_virtual.loads_of(self))
             return original(self, expr, keys, *args, **options)
         assert cache is not None
         made = {}

@@ -39,17 +39,31 @@ class Load:
 #: A method of patched clients (`task_cache.patch`) that has a graph computed as it is.
 SUBMIT = "_nbrw_submit"
 
-_loads: weakref.WeakKeyDictionary[Any, dict[Any, Load]] = weakref.WeakKeyDictionary()
+#: Of each client: by key the load, and the state that the client keeps of that very future. When
+#: nobody holds it any more the state is gone, and the key may come to stand for something else.
+_loads: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Load, Any]]] = weakref.WeakKeyDictionary()
 #: What a client may be asked for without any of this being noticed.
 _QUIET = frozenset(
     {"_gather", "_result", "_exception", "_traceback", "_wait", "_close", "_start", "_nothing"}
 )
 
 
-def loads_of(client: Any) -> dict[Any, Load]:
-    """The loads of a client's virtual futures, by key."""
-    found = _loads.get(client)
-    return found if found is not None else {}
+def loads_of(client: Any, keys: Iterable[Any] | None = None) -> dict[Any, Load]:
+    """The loads of those keys (None: of all) that are virtual futures of a client, by key."""
+    known = _loads.get(client)
+    if not known:
+        return {}
+    found = {}
+    for key in list(known) if keys is None else keys:
+        load, state = known.get(key, (None, None))
+        if load is not None and client.futures.get(key) is state:
+            found[key] = load
+    return found
+
+
+def has_some(client: Any) -> bool:
+    """Whether a client may have virtual futures."""
+    return bool(_loads.get(client))
 
 
 def can_have(client: Any) -> bool:
@@ -69,21 +83,15 @@ def futures(client: Any, loads: Mapping[Any, Load]) -> dict[Any, Any]:
             del known[key]  # nobody holds it any more
     made: dict[Any, Any] = {}
     for key, load in loads.items():
-        known[key] = load
         made[key] = Future(key, client)
         made[key]._state.finish()
+        known[key] = load, made[key]._state
     return made
-
-
-def live(client: Any, keys: Iterable[Any]) -> dict[Any, Load]:
-    """The loads of those keys that are virtual futures, if somebody holds them."""
-    known = loads_of(client)
-    return {k: known[k] for k in keys if k in known and k in client.futures} if known else {}
 
 
 def value(client: Any, key: Any) -> Any:
     """The result of a virtual future. Raises KeyError, and what loading raises."""
-    return loads_of(client)[key]()
+    return loads_of(client, [key])[key]()
 
 
 def materialise(client: Any, keys: Iterable[Any] | None = None) -> None:
@@ -91,15 +99,11 @@ def materialise(client: Any, keys: Iterable[Any] | None = None) -> None:
 
     All of them, and they are waited for; or those of ``keys``, with any lock held.
     """
-    known = loads_of(client)
-    graph = {}
-    for key in list(known) if keys is None else keys:
-        load = known.pop(key, None)
-        if load is not None and key in client.futures:
-            graph[key] = load.task(key)
+    graph = {key: load.task(key) for key, load in loads_of(client, keys).items()}
     if not graph:
         return
     for key in graph:
+        del _loads[client][key]
         client.futures[key].reset()
     made = getattr(client, SUBMIT)(graph)
     if keys is None and not client.asynchronous:
@@ -114,7 +118,7 @@ def rouse(client: Any) -> None:
     """From here on a client is as it would be without all this."""
     if client.cluster is not None:
         dask_doze.wake(client.cluster)
-    if loads_of(client):
+    if has_some(client):
         materialise(client)
 
 
@@ -135,13 +139,12 @@ def _patch_gather(client: Any) -> None:
     async def _gather(
         self: Any, futures: Any, errors: str = "raise", *args: Any, **more: Any
     ) -> Any:
-        known = loads_of(self)
-        if not known:
+        if not has_some(self):
             return await original(self, futures, errors, *args, **more)
         from distributed.utils_comm import pack_data, unpack_remotedata
 
         packed, found = unpack_remotedata(futures, byte_keys=True)
-        wanted = {f.key: known[f.key] for f in found if f.key in known and f.client is self}
+        wanted = loads_of(self, {f.key for f in found if f.client is self})
         rest = [f for f in found if f.key not in wanted]
         values: dict[Any, Any] = {}
         if wanted:
@@ -175,7 +178,7 @@ def _patch_sync(client: Any) -> None:
         quiet = getattr(func, "__name__", "") in _QUIET or self.status != "running"
         # Workers that are yet to come get our plugin from the scheduler.
         quiet = quiet or more.get("name") == task_ship.PLUGIN_NAME
-        if not quiet and (loads_of(self) or dask_doze.is_dozing(self.cluster)):
+        if not quiet and (has_some(self) or dask_doze.is_dozing(self.cluster)):
             rouse(self)
         return original(self, func, *args, **more)
 
@@ -204,13 +207,17 @@ def _patch_future() -> None:
 
     def __reduce__(self: Any) -> Any:  # noqa: N807
         # Whoever reads the pickle will ask the scheduler.
-        if self._client is not None and self.key in loads_of(self._client):
+        if self._client is not None and self.key in loads_of(self._client, [self.key]):
             materialise(self._client, [self.key])
         return original(self)
 
     def type_of(self: Any) -> Any:
         state = self._state
-        if state is not None and state.type is None and self.key in loads_of(self._client):
+        if (
+            state is not None
+            and state.type is None
+            and self.key in loads_of(self._client, [self.key])
+        ):
             state.type = type(value(self._client, self.key))
         return kind.fget(self)
 
