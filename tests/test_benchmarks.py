@@ -193,4 +193,6 @@ def test_notebooks_of_tasks_come_to_what_they_must(tmp_path):
     }  # fmt: skip
     assert counts["map 40 trivial"] == [40, 0, 20]
     for name, (cold, warm, loaded) in counts.items():
-        assert cold >= 20 and warm == 0 and 0 < loaded < cold, name
+        assert cold >= 20 and warm == 0 and loaded < cold, name
+        # The edit reaches every block of an array or frame.
+        assert loaded > 0 or name.startswith(("array", "frame")), name
