@@ -481,6 +481,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         assert cache is not None
         made = {}
         if new.expr is not None:
+            task_virtual.forget(self, new.keys)
             cache.prepare(self)
             order = options.get("internal_priority")
             if order is not None:  # it has all tasks, and Dask knows of no others

@@ -81,6 +81,13 @@ def live(client: Any, keys: Iterable[Any]) -> dict[Any, Load]:
     return {k: known[k] for k in keys if k in known and k in client.futures} if known else {}
 
 
+def forget(client: Any, keys: Iterable[Any]) -> None:
+    """These keys are about to be those of futures like others: nobody holds the virtual ones."""
+    known = loads_of(client)
+    for key in keys:
+        known.pop(key, None)
+
+
 def value(client: Any, key: Any) -> Any:
     """The result of a virtual future. Raises KeyError, and what loading raises."""
     return loads_of(client)[key]()
