@@ -130,7 +130,7 @@ def empty(client):  # noqa: F811
     """Nothing is left on the cluster: Dask would not run again what it has under the same key."""
     gc.collect()
     for _ in range(1000):
-        if not client.cluster.scheduler.tasks:
+        if not client.cluster.scheduler.tasks and not client.futures:
             return
         time.sleep(0.01)
     left = [(t.key, t.state, str(t.who_wants)) for t in client.cluster.scheduler.tasks.values()]
@@ -164,6 +164,23 @@ def test_a_way_into_dask_is_loaded_unchanged_and_right_if_edited(tmp_path, clien
     edited = Kernel(tmp_path, client, known)
     assert run(edited, start, WAYS[way]) == plain(client, start, WAYS[way]) != expected
     assert edited.cache.counts.run and set(edited.cache.counts.misses) <= MISSES
+
+
+def test_a_key_that_is_used_anew_is_another_task(tmp_path, client):  # noqa: F811
+    """What had it was loaded and let go of; what has it now runs."""
+    way = """
+out = [client.submit(apart, 1, key='k').result()]
+for _ in range(500):
+    if not client.futures:
+        break
+    time.sleep(0.01)
+out.append(client.submit(slow, 5, key='k').result())
+"""
+    audit = Kernel(tmp_path, client)
+    assert run(audit, START, way) == [-1, 15]
+    edited = Kernel(tmp_path, client, audit.known())
+    assert run(edited, START.replace("FACTOR = 3", "FACTOR = 4"), way) == [-1, 20]
+    assert (edited.cache.counts.run, edited.cache.counts.loaded) == (1, 1)
 
 
 def test_scattered_data_are_an_input_by_content(tmp_path, client):  # noqa: F811
