@@ -34,6 +34,7 @@ from nbrw_runtime.task_virtual import Load
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
+_PROCESS, _numbers = uuid.uuid4().hex, itertools.count()
 _CANDIDATES = 4  # results that a task may turn out to have
 _METHOD = "_graph_to_futures"
 _ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
@@ -418,7 +419,7 @@ def _expression(graph: dict[Any, Any], annotations: Mapping[str, Mapping[Any, An
 
     if not annotations:
         # Without a token Dask would make one of the whole graph.
-        return LLGExpr(graph, _determ_token=uuid.uuid4().hex)
+        return LLGExpr(graph, _determ_token=f"{_PROCESS}-{next(_numbers)}")
     from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
     groups: dict[tuple[tuple[str, str], ...], dict[Any, Any]] = {}

@@ -11,6 +11,8 @@ off counts for nothing, and so does what only a killed worker wrote in part.
 """
 
 import contextlib
+import ctypes
+import functools
 import hashlib
 import importlib.util
 import io
@@ -307,11 +309,34 @@ def _check(data, digest, path):
 # -- whether a result is stored --------------------------------------------------------------------
 
 
+_drawn: tuple = (b"", 1)  # the generator's state when it was last asked for, see below
+
+
 def _generator():
     # Not Python's own: Dask draws from that in other threads all the time.
+    global _drawn
     numpy = sys.modules.get("numpy.random")
-    state = numpy.get_state() if numpy is not None else None
-    return state and (state[0], state[1].tobytes(), *state[2:])
+    if numpy is None:
+        return None
+    numbers = _numbers_of(numpy)
+    if numbers is None:
+        return repr(numpy.get_state(legacy=False))
+    # Asking takes as long as all else here. Without a Gaussian kept back it is all in the numbers.
+    if numbers != _drawn[0] or _drawn[1]:
+        kind, state, place, kept, gaussian = numpy.get_state()
+        _drawn = (numbers, kept, kind, state.tobytes(), place, gaussian)
+    return _drawn
+
+
+def _numbers_of(numpy):
+    """The numbers of the global generator and its place in them; None if it is of another kind."""
+    try:
+        generator = numpy.mtrand._rand._bit_generator
+        if type(generator).__name__ != "MT19937":
+            return None
+        return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
+    except Exception:
+        return None
 
 
 def _finish(ticket, value, inputs, seconds, uses, before, start):
@@ -377,11 +402,7 @@ def _store(segment, ticket, value, seconds, reads):
 
 def _pickled(value, classes=None):
     """The pickle of a value, and its large buffers; ``classes`` gets those sent by value."""
-    import cloudpickle
-
-    known = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
-
-    large = []
+    large: list = []
 
     def take(buffer):
         raw = buffer.raw()
@@ -390,21 +411,31 @@ def _pickled(value, classes=None):
         large.append(raw)
         return False
 
+    stream = io.BytesIO()
+    pickler = _pickler()(stream, protocol=5, buffer_callback=take)
+    pickler.by_value = {} if classes is None else classes
+    pickler.dump(value)
+    return stream.getvalue(), large
+
+
+@functools.lru_cache(maxsize=1)
+def _pickler():
+    import cloudpickle
+
+    known = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
+
     class Pickler(cloudpickle.Pickler):
         def reducer_override(self, obj):
             if isinstance(obj, io.IOBase):
                 # cloudpickle would make a text of it.
                 raise TypeError("an open file cannot be stored")
             found = super().reducer_override(obj)
-            if isinstance(obj, type) and isinstance(found, tuple) and classes is not None:
-                by_value = getattr(found[0], "__name__", "").startswith("_make_skeleton")
-                if by_value:
-                    classes[obj.__name__] = known.get(obj, "")
+            made = isinstance(obj, type) and isinstance(found, tuple) and found[0]
+            if getattr(made, "__name__", "").startswith("_make_skeleton"):
+                self.by_value[obj.__name__] = known.get(obj, "")
             return found
 
-    stream = io.BytesIO()
-    Pickler(stream, protocol=5, buffer_callback=take).dump(value)
-    return stream.getvalue(), large
+    return Pickler
 
 
 _digests: dict = {}

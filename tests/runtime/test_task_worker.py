@@ -269,3 +269,33 @@ def test_a_document_is_read_as_it_was_written():
     assert data == write_tasks(records[::-1])
     assert read_tasks(data, "test") == records[::-1]
     assert either(records[1], replace(records[0], fingerprint="a")) == records[1]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2], ids=lambda n: f"{n} drawn before")
+def test_each_kind_of_draw_from_the_global_generator_is_seen(bench, before):
+    """Also the second of two Gaussians, which are made together."""
+    np.random.seed(1)
+    np.random.normal(size=before)
+    for number, draw in enumerate(
+        [np.random.normal, np.random.normal, lambda: np.random.rand(), lambda: np.random.seed(5)]
+    ):
+        state = bench.module._generator()
+        assert bench.module._generator() == state
+        draw()
+        assert bench.module._generator() != state, number
+    state = bench.module._generator()
+    np.random.default_rng(3).normal()
+    assert bench.module._generator() == state
+
+
+def test_a_global_generator_of_another_kind_is_looked_at_too(bench):
+    """It may be exchanged."""
+    usual = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(np.random.PCG64(1))
+        state = bench.module._generator()
+        assert bench.module._generator() == state
+        np.random.rand()
+        assert bench.module._generator() != state
+    finally:
+        np.random.set_bit_generator(usual)
