@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 import executed_tasks
-from notebook_helper import ROOT, run
+from notebook_helper import ROOT, run, write_notebook
 
 sys.path.insert(0, str(ROOT / "benchmarks/repeat"))
 from oracle import labels, reached, tasks_of  # noqa: E402
@@ -83,6 +83,43 @@ def test_each_change_executes_exactly_the_tasks_that_it_reaches(image):
         if counts:
             seen = sum(count[kind] for count in counts for kind in ("loaded", "run", "needless"))
             assert seen == len(tasks), change.name
+
+
+START = """
+from dask.distributed import Client, LocalCluster
+cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+client = Client(cluster)
+"""
+TASKS = """
+import dask.array as da, time
+def slow(x):
+    time.sleep(0.05)
+    return x + 1
+parts = client.map(slow, range(6))
+total = client.submit(sum, parts)
+mean = da.ones((40, 40), chunks=20).map_blocks(slow, dtype=float).mean().persist()
+print(total.result(), mean.compute())
+"""
+USES = "print(sum(client.gather(parts)), total.result(), (mean * 1).compute())"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("edited", [1, 2], ids=["cell with tasks", "cell with their futures"])
+def test_where_all_results_are_known_a_cell_runs_without_any_worker(tmp_path, edited):
+    """Also one that uses the futures of a restored cell."""
+    cells = [START, TASKS, USES]
+    (tmp_path / "author").mkdir()
+    (tmp_path / "work").mkdir()
+    shutil.copy(executed_tasks.__file__, tmp_path)
+    write_notebook(tmp_path / "author/small.ipynb", *cells)
+    words = ("small.ipynb", "-o", "../image", "--minimal", "--compression", "none")
+    done = run("nbrw-build", *words, cwd=tmp_path / "author", **variables(tmp_path, ""))
+    assert done.returncode == 0, done.stderr
+    cells[edited] += "\nprint('edited')"
+    write_notebook(tmp_path / "work/edited.ipynb", *cells)
+    ran, counts, started = repeated(tmp_path, tmp_path / "image", None, ["edited.ipynb"])
+    assert not ran and not started
+    assert sum(count["loaded"] for count in counts) and not any(c["run"] for c in counts)
 
 
 def test_a_change_reaches_as_many_tasks_as_its_description_says(tmp_path):
