@@ -221,6 +221,20 @@ out = [dask.delayed(draw)(f).compute(scheduler='sync'), np.random.rand()]
     assert not again.counts.loaded
 
 
+def test_to_store_a_result_takes_none_of_the_notebooks_random_numbers(tmp_path):
+    """Dask takes samples of large results to tell their size; we do not."""
+    way = """
+import random
+random.seed(1)
+np.random.seed(1)
+many = dask.delayed(lambda: [str(n) for n in range(5000)])
+names = dask.delayed(lambda: pd.Series([str(n) * 9 for n in range(5000)], dtype=object))
+lengths = dask.compute(dask.delayed(len)(many()), dask.delayed(len)(names()), scheduler='sync')
+out = [lengths, random.random(), np.random.rand()]
+"""
+    assert Kernel(tmp_path).run(START, way) == plain(START, way)
+
+
 def test_a_task_that_computes_with_dask_runs_again(tmp_path):
     """What it reads in other threads is not seen."""
     way = f"""
