@@ -135,6 +135,13 @@ case(
 )
 
 # From outside
+for asks in (
+    "import os\ndef task(p):\n    return os.path.exists(p)",
+    "from os.path import getsize as size\ndef task(p):\n    return size(p)",
+    "from pathlib import Path\ndef task(p):\n    return Path(p).is_file()",
+    "import os\ndef ask(p):\n    return os.stat(p).st_size\ndef task(p):\n    return ask(p)",
+):
+    case(f"asks of a file: {asks[-22:]!r}", asks, asks, "same", "nobody sees it", outside="files")
 case(
     "global generator",
     "import numpy as np\ndef task(n):\n    return np.random.rand(n)",

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from nbrw_runtime.accesses import Stamp, Used
 from nbrw_runtime.digest import digest_json
+from nbrw_runtime.task_evidence import BY_LIBRARIES
 from nbrw_runtime.task_record import TaskRecord
 
 #: The key of documents of tasks among the results of cells.
@@ -51,7 +52,8 @@ def with_uses(
     reads: dict[str, str | None] = {}
     found: Mapping[str, Stamp | None] = {**seen.read, **seen.executed}
     for path, stamp in (*found.items(), *seen.listed.items()):
-        if path in explained or not _is_by_others(path, seen, kernel):
+        explains = path in explained and not BY_LIBRARIES.search(path)
+        if explains or not _is_by_others(path, seen, kernel):
             continue
         if stamp is None:
             reads[path] = None

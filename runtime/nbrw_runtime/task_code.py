@@ -16,7 +16,7 @@ from typing import Any
 from nbrw_runtime.names import FRAME_READERS, words_of
 from nbrw_runtime.task_bytecode import CodeFacts, code_facts
 from nbrw_runtime.task_modules import PYTHON, module_name
-from nbrw_runtime.task_outside import drawn, kind_of_path, namespaces, path_of
+from nbrw_runtime.task_outside import asked, drawn, kind_of_path, namespaces, path_of
 from nbrw_runtime.task_refused import Refused
 
 MISSING = object()
@@ -101,6 +101,7 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
         walker.texts += facts.strings
         lookup = namespaces(space, MISSING)
         walker.outside.update(dict.fromkeys(drawn(facts.calls, lookup, MISSING)))
+        walker.outside.update(dict.fromkeys(asked(facts.attributes)))
         for name in facts.writes:
             walker.outside[f"a global name that it assigns ({name})"] = None
     for imported, names in facts.imports:

@@ -15,6 +15,12 @@ from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.paths import is_system
 from nbrw_runtime.task_record import TaskRecord
 
+#: Files that libraries open by themselves. Of a file that one task was seen to read nobody knows
+#: whether another one did, unseen.
+BY_LIBRARIES = re.compile(
+    r"\.(arrow|cdf|db|feather|grib2?|grb|h5|hdf5?|ipc|nc4?|netcdf|orc|parq(uet)?|pq|sqlite3?|tiff?)\Z",
+    re.IGNORECASE,
+)
 _PACKAGES = re.compile(r"/(site|dist)-packages(/|\Z)")
 
 
@@ -45,7 +51,9 @@ def _evidence(
     reads: dict[str, str | None] = {}
     doubt = ""
     for found in data:
-        if cell not in found.cells or not roles & {*found.roles} or found.path in explained:
+        if cell not in found.cells or not roles & {*found.roles}:
+            continue
+        if found.path in explained and not BY_LIBRARIES.search(found.path):
             continue
         looked = found.state in (DataState.LISTED, DataState.ABSENT)
         if _PACKAGES.search(found.path) or (looked and is_system(found.path)):

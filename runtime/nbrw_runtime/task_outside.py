@@ -10,9 +10,14 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from nbrw_runtime.names import FILE_QUESTIONS
 from nbrw_runtime.outside_rules import CHANCE, generators, kind_of_call, seeds
 
 ENVIRONMENT = "the environment"
+FILES = "whether files are there"
+#: Those of which nobody sees what was asked: to list a directory is an event of Python's.
+_QUESTIONS = FILE_QUESTIONS - {"iterdir", "rglob", "scandir", "walk"}
+_ASKED = re.compile(r"(?:os|os\.path|posixpath|genericpath)\.(\w+)\Z")
 _WORKER = re.compile(r"(?:dask\.)?distributed\.(?:worker\.)?get_worker\Z")
 # Functions that draw from the generator of a whole module.
 _GLOBAL_GENERATORS = re.compile(
@@ -35,12 +40,20 @@ def drawn(
         kind = kind_of_path(path, bare)
         if path.startswith(("os.environ", "os.getenv")):
             kind = ENVIRONMENT
+        asked = _ASKED.match(path)
+        if asked is not None and asked[1] in _QUESTIONS:
+            kind = FILES
         if _WORKER.match(path):
             kind = "the worker that it is on"
         generator = f"<nbrw:{path.rpartition('.')[0]}>"
         if kind and not (generator in seeded and _GLOBAL_GENERATORS.match(path)):
             found.append(f"{kind} ({path})")
     return found
+
+
+def asked(names: Iterable[str]) -> list[str]:
+    """Phrases such as ``whether files are there (is_file)``, for the attributes that code names."""
+    return [f"{FILES} ({name})" for name in sorted(_QUESTIONS.intersection(names))]
 
 
 def kind_of_path(path: str, bare: bool) -> str:

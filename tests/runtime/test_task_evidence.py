@@ -23,6 +23,13 @@ def test_a_file_that_no_task_was_seen_to_read_is_an_input_of_all():
     assert first.reads == {**second.reads, **SEEN.reads}
 
 
+def test_a_file_that_libraries_open_by_themselves_is_an_input_of_all():
+    """Although one task was seen to read it: to look at its first bytes, perhaps."""
+    seen = TaskRecord("a", reads={"/d/part.parquet": CONTENT.hex})
+    _, other = with_evidence([seen, OTHER], 2, [used("/d/part.parquet")])
+    assert other.reads == seen.reads
+
+
 def test_other_cells_and_the_kernel_are_no_evidence():
     """Their files are theirs."""
     data = [used("/d/x", cells=(1, 3)), used("/d/y", roles=("kernel", "child"))]
