@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from test_task_cache import START
 
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.kernel_tasks import KernelTasks
@@ -17,19 +18,7 @@ from nbrw_runtime.task_record import read_tasks
 pytestmark = pytest.mark.integration
 dask = pytest.importorskip("dask")
 
-START = """
-import time
-import dask, dask.array as da, dask.bag as db, dask.dataframe as dd
-import numpy as np, pandas as pd
-FACTOR = 3
-def helper(x):
-    return x * FACTOR
-def slow(x):
-    time.sleep(0.01)
-    return helper(x)
-def apart(x):
-    time.sleep(0.01)
-    return -x
+START += """
 tasks = [dask.delayed(slow)(i) for i in range(3)] + [dask.delayed(apart)(i) for i in range(2)]
 """
 WAYS = {
