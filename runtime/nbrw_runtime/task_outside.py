@@ -4,6 +4,7 @@ that it names; what the methods of objects do is not seen.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import types
@@ -32,23 +33,31 @@ def drawn(
 ) -> list[str]:
     """Phrases such as ``chance (numpy.random.rand)`` for the calls of a function's code."""
     paths = [(_resolved(path, lookup, missing), bare) for path, bare in calls]
-    seeded = {
-        name for name in generators() if any(seeds(path, name) and not bare for path, bare in paths)
-    }
+    seeded = {name for path, bare in paths if not bare for name in _seeded_by(path)}
     found = []
     for path, bare in paths:
-        kind = kind_of_path(path, bare)
-        if path.startswith(("os.environ", "os.getenv")):
-            kind = ENVIRONMENT
-        asked = _ASKED.match(path)
-        if asked is not None and asked[1] in _QUESTIONS:
-            kind = FILES
-        if _WORKER.match(path):
-            kind = "the worker that it is on"
+        kind = _kind(path, bare)
         generator = f"<nbrw:{path.rpartition('.')[0]}>"
         if kind and not (generator in seeded and _GLOBAL_GENERATORS.match(path)):
             found.append(f"{kind} ({path})")
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _seeded_by(path: str) -> tuple[str, ...]:
+    return tuple(name for name in generators() if seeds(path, name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(path: str, bare: bool) -> str:
+    if path.startswith(("os.environ", "os.getenv")):
+        return ENVIRONMENT
+    if _WORKER.match(path):
+        return "the worker that it is on"
+    asked = _ASKED.match(path)
+    if asked is not None and asked[1] in _QUESTIONS:
+        return FILES
+    return kind_of_path(path, bare)
 
 
 def asked(names: Iterable[str]) -> list[str]:
