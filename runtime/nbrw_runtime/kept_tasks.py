@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from nbrw_runtime.accesses import Stamp, Used
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.task_evidence import BY_LIBRARIES
+from nbrw_runtime.task_evidence import BY_LIBRARIES, Changed
 from nbrw_runtime.task_record import TaskRecord
 
 #: The key of documents of tasks among the results of cells.
@@ -32,7 +32,7 @@ def why_not(seen: Used, records: Sequence[TaskRecord], kernel: AbstractSet[int])
         return f"they may have used what nobody saw: {seen.unseen[0]}"
     if seen.remote:
         return f"the cell connected to {seen.remote[0]}"
-    said = " ".join(record.refused for record in records if record.unsafe)
+    said = Changed(records)
     for path in sorted(seen.written | seen.removed):
         if _is_by_others(path, seen, kernel) and path not in said:
             return f"a worker may have written {path}, and which task did is not known"

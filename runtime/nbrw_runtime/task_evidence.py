@@ -24,6 +24,16 @@ BY_LIBRARIES = re.compile(
 _PACKAGES = re.compile(r"/(site|dist)-packages(/|\Z)")
 
 
+class Changed:
+    """The files that tasks are known to have changed: `in` asks for a path."""
+
+    def __init__(self, records: Iterable[TaskRecord]) -> None:
+        self._text = " ".join(record.refused for record in records if record.unsafe)
+
+    def __contains__(self, path: str) -> bool:
+        return re.search(rf"(?<!\S){re.escape(path)}(?![^\s,])", self._text) is not None
+
+
 def with_evidence(
     records: Sequence[TaskRecord], cell: int, data: Iterable[Data]
 ) -> list[TaskRecord]:
@@ -47,13 +57,14 @@ def _evidence(
 ) -> _Evidence:
     """Why nothing of the cell can be relied on, and the files that all of its tasks may read."""
     explained = {path.rstrip("/") for record in records for path in record.reads}
-    changed = " ".join(record.refused for record in records if record.unsafe)
+    changed = Changed(records)
     reads: dict[str, str | None] = {}
     doubt = ""
     for found in data:
         if cell not in found.cells or not roles & {*found.roles}:
             continue
-        if found.path in explained and not BY_LIBRARIES.search(found.path):
+        written = found.state is DataState.WRITTEN
+        if found.path in explained and not written and not BY_LIBRARIES.search(found.path):
             continue
         looked = found.state in (DataState.LISTED, DataState.ABSENT)
         if _PACKAGES.search(found.path) or (looked and is_system(found.path)):
@@ -63,7 +74,7 @@ def _evidence(
         elif found.state is DataState.ABSENT:
             reads[found.path] = None
         elif found.path not in changed:
-            what = "wrote" if found.state is DataState.WRITTEN else "used"
+            what = "wrote" if written else "used"
             who = "a worker" if "worker" in found.roles else "a cell"
             doubt = doubt or f"{who} {what} {found.path}, and which task did is not known"
     return doubt, reads

@@ -78,6 +78,17 @@ def test_a_file_that_nobody_is_known_to_have_written_puts_all_in_doubt():
     assert with_evidence([SEEN, writer], 2, data) == [SEEN, writer]
 
 
+def test_a_file_that_one_task_read_may_have_been_written_unseen_by_another():
+    """Who wrote it has an effect; also if another task wrote a file with a longer name."""
+    reader = TaskRecord("a", reads={"/d/out": CONTENT.hex})
+    longer = TaskRecord("c", refused="it changes something outside: /d/out2", unsafe=True)
+    found = with_evidence([reader, OTHER, longer], 2, [used("/d/out", DataState.WRITTEN)])
+    assert all(record.unsafe for record in found)
+    writer = TaskRecord("c", refused="it changes something outside: /d/out", unsafe=True)
+    found = with_evidence([reader, OTHER, writer], 2, [used("/d/out", DataState.WRITTEN)])
+    assert [record.unsafe for record in found] == [False, False, True]
+
+
 def test_a_directory_that_a_worker_listed_unseen_puts_all_in_doubt():
     """Seen by Python it is an input like others."""
     data = [used("/d/parts", DataState.LISTED)]
