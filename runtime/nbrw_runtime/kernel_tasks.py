@@ -25,8 +25,9 @@ from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.store import DirectoryStore, StackedStore
 
 if TYPE_CHECKING:
-    from nbrw_runtime.task_cache import TaskCache, TaskCounts
+    from nbrw_runtime.task_cache import TaskCache
     from nbrw_runtime.task_collect import TaskCollector
+    from nbrw_runtime.task_counts import TaskCounts
 
 #: The oldest release of Dask that this is known to work with.
 OLDEST = (2025, 5)
@@ -76,7 +77,7 @@ class KernelTasks:
     def start(self, client: type) -> None:
         """distributed has been loaded: from now on its clients ask us first."""
         from nbrw_runtime import task_virtual
-        from nbrw_runtime.task_cache import patch
+        from nbrw_runtime.task_client import patch
 
         cache = self.cache()
         if cache is not None:

@@ -1,80 +1,35 @@
-"""Where all ways into Dask meet: tasks whose results are known are loaded, others are stored.
+"""Graphs are rewritten: tasks whose results are known are loaded, others are stored.
 
-`Client._graph_to_futures` receives what submit, map, compute, persist and get are to do, of
-delayed, bag, array and dataframe. There the graph is rewritten; the keys stay what they are. If
-anything goes wrong, Dask gets what it would have got.
+Keys stay what they are. `task_client.py` and `task_local.py` are where graphs come from.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import time
-import uuid
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nbrw_runtime import dask_doze, task_scatter, task_ship, task_virtual
-from nbrw_runtime.dask_tasks import load_function
+from nbrw_runtime import dask_doze, task_ship, task_virtual
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook_classes import NotebookClasses
+from nbrw_runtime.task_counts import TaskCounts
 from nbrw_runtime.task_cutoff import DATA, Facts, candidates
-from nbrw_runtime.task_explain import Explained, Explainer
+from nbrw_runtime.task_explain import Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
+from nbrw_runtime.task_graph import expression, is_own, label, passive_keys, target
 from nbrw_runtime.task_index import TaskIndex, has_changed
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
-from nbrw_runtime.task_reasons import classes
 from nbrw_runtime.task_shuffle import without_shuffles
 from nbrw_runtime.task_virtual import Load
 
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
-_PROCESS, _numbers = uuid.uuid4().hex, itertools.count()
 _CANDIDATES = 4  # results that a task may turn out to have
-_METHOD = "_graph_to_futures"
-_ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
-_ASYNCHRONOUS = "the client is asynchronous, or used from its event loop (as joblib does)"
-_HERE = "the workers are in the notebook's process, which may change their data"
-
-
-@dataclass
-class TaskCounts:
-    """What became of a cell's tasks; ``misses`` are reasons why tasks ran, with their number."""
-
-    loaded: int = 0
-    run: int = 0
-    needless: int = 0
-    misses: Counter[str] = field(default_factory=Counter)
-    saved: float = 0.0  # seconds that the loaded tasks took
-    same: int = 0  # of those loaded: their inputs ran, and came to what they were
-    bytes: int = 0  # of the results that were known to be loaded before any task ran
-    explained: Explained = field(default_factory=Explained)
-
-    def spare(self, reason: str, seconds: float) -> None:
-        """A task that was to run for this reason was loaded instead."""
-        self.same += 1
-        self.loaded += 1
-        self.run -= 1
-        self.misses[reason] -= 1
-        self.saved += seconds
-
-    def as_json(self) -> dict[str, Any]:
-        """For the report."""
-        return {
-            "loaded": self.loaded,
-            "run": self.run,
-            "needless": self.needless,
-            "same": self.same,
-            "misses": classes({why: n for why, n in self.misses.items() if n > 0}),
-            "saved": round(self.saved, 3),
-            "bytes": self.bytes,
-            **self.explained.as_json(),
-        }
 
 
 @dataclass
@@ -161,6 +116,12 @@ class TaskCache:
         self._known[key] = Fingerprint(digest, local, (), (), ())
         self._sound[key] = True
 
+    def forget(self, keys: Iterable[Any]) -> None:
+        """These keys stand for what nobody looked at."""
+        for key in keys:
+            self._known.pop(key, None)
+            self._sound.pop(key, None)
+
     def fingerprint_of(self, key: Any) -> Fingerprint | None:
         """That of a task of this kernel, if its result is the one that the fingerprint had before.
 
@@ -187,7 +148,7 @@ class TaskCache:
         if any(str(key).startswith(OWN_PREFIX) for key in keys) or not hasattr(expr, "_parameters"):
             return None
         graph = convert_legacy_graph(dict(expr.__dask_graph__()))
-        if len(graph) == 1 and any(_is_own(node) for node in graph.values()):
+        if len(graph) == 1 and any(is_own(node) for node in graph.values()):
             return None  # a future that is restored
         annotations = expr.__dask_annotations__() if hasattr(expr, "__dask_annotations__") else {}
         for key in task_virtual.loads_of(client, graph):
@@ -196,7 +157,7 @@ class TaskCache:
         found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
         inputs = {key: list(node.dependencies) for key, node in graph.items()}
         loads = task_virtual.loads_of(client, {*keys, *itertools.chain(*inputs.values())})
-        passive = _passive(graph)
+        passive = passive_keys(graph)
         plan = self._plan(keys, inputs, found, passive | shuffles.stateful)
         job = Job(graph, found, plan, shuffles.stateful, inputs)
         if self.index is not None:
@@ -212,7 +173,7 @@ class TaskCache:
             self._known[key] = found[key]
             self._sound[key] = plan.sound.get(key, False) if self.index is not None else True
         self._count(graph, plan, passive)
-        return Rewritten(_expression(new, annotations) if left else None, left, list(new), virtual)
+        return Rewritten(expression(new, annotations) if left else None, left, list(new), virtual)
 
     def rewritten_local(
         self, graph: Mapping[Any, Any], keys: Sequence[Any]
@@ -227,7 +188,7 @@ class TaskCache:
         module.configure(*self.orders)
         found = self._fingerprinter.fingerprints(graph, {})
         inputs = {key: list(node.dependencies) for key, node in graph.items()}
-        passive = _passive(graph)
+        passive = passive_keys(graph)
         plan = self._plan(keys, inputs, found, passive)
         job = Job(graph, found, plan, set(), inputs)
         new: dict[Any, Any] = {}
@@ -290,7 +251,7 @@ class TaskCache:
         known = task_virtual.loads_of(client, keys)
         virtual = {}
         for key in keys:
-            load = loads.get(_target(key, graph))
+            load = loads.get(target(key, graph))
             if load is not None and (key in known or key not in client.futures):
                 virtual[key] = load
         return virtual
@@ -342,13 +303,13 @@ class TaskCache:
             if self._keeps:
                 inputs = tuple(self._input(other, job) for other in found.inputs)
                 self._facts[text] = Facts(found.local.hex, inputs)
-                ticket = (text, _label(key))
+                ticket = (text, label(key))
                 if self.index is None:
                     self.explainer.note(ticket[1], text, job.graph[key], job.graph)
             if self.index is not None:
                 places = self._candidates(self.index, job, found)
         if places:
-            self._doubtful[str(text)] = (_label(key), job.plan.reasons[key])
+            self._doubtful[str(text)] = (label(key), job.plan.reasons[key])
             return module.run_unless, ticket, places
         return (module.run, ticket) if ticket[0] or renamed else None
 
@@ -396,13 +357,13 @@ class TaskCache:
         self, graph: Mapping[Any, Any], plan: TaskPlan, run: Sequence[Any], needless: set[Any]
     ) -> None:
         for key in plan.load:
-            self.explainer.loaded(_label(key))
+            self.explainer.loaded(label(key))
         for key in needless:
-            self.explainer.needless(_label(key))
+            self.explainer.needless(label(key))
         for key in run:
             found = self._known.get(key)
             text = found.digest.hex if self._keeps and isinstance(found, Fingerprint) else ""
-            self.explainer.ran(_label(key), plan.reasons[key], graph[key], graph, text)
+            self.explainer.ran(label(key), plan.reasons[key], graph[key], graph, text)
 
     def all_notes(self) -> list[str]:
         """What went wrong, each said once."""
@@ -414,152 +375,9 @@ class TaskCache:
             self.notes.append(text)
 
 
-def _expression(graph: dict[Any, Any], annotations: Mapping[str, Mapping[Any, Any]]) -> Any:
-    from dask._expr import HLGExpr, LLGExpr
-
-    if not annotations:
-        # Without a token Dask would make one of the whole graph.
-        return LLGExpr(graph, _determ_token=f"{_PROCESS}-{next(_numbers)}")
-    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-
-    groups: dict[tuple[tuple[str, str], ...], dict[Any, Any]] = {}
-    values: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
-    for key, node in graph.items():
-        mine = {name: by_key[key] for name, by_key in annotations.items() if key in by_key}
-        kind = tuple(sorted((name, repr(value)) for name, value in mine.items()))
-        groups.setdefault(kind, {})[key] = node
-        values[kind] = mine
-    names = {kind: f"nbrw-layer-{number}" for number, kind in enumerate(groups)}
-    layer_of = {key: names[kind] for kind, nodes in groups.items() for key in nodes}
-    layers = {
-        names[kind]: MaterializedLayer(nodes, annotations=values[kind] or None)
-        for kind, nodes in groups.items()
-    }
-    dependencies = {
-        names[kind]: {
-            layer_of[other]
-            for node in nodes.values()
-            for other in node.dependencies
-            if other in layer_of and layer_of[other] != names[kind]
-        }
-        for kind, nodes in groups.items()
-    }
-    return HLGExpr(HighLevelGraph(layers, dependencies))
-
-
-def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
-    """Have clients of this class ask a cache first; once is enough."""
-    original: Callable[..., Any] = getattr(client, _METHOD)
-    if hasattr(original, "_nbrw"):
-        return
-
-    def submit(self: Any, graph: dict[Any, Any]) -> Any:
-        cache = cache_of()
-        if cache is not None:
-            cache.prepare(self)
-        with _without_warning():
-            return original(self, _expression(graph, {}), list(graph), {"collections": []})
-
-    @functools.wraps(original)
-    def _graph_to_futures(self: Any, expr: Any, keys: Any, *args: Any, **options: Any) -> Any:
-        cache = cache_of()
-        keys = list(keys)
-        new = None
-        if cache is not None and not options.get("actors"):
-            try:
-                reason = _why_not(self)
-                if reason:
-                    cache.note(f"results of tasks are not kept: {reason}")
-                else:
-                    new = cache.rewritten(self, expr, keys)
-            except Exception as error:
-                cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
-        if new is None:
-            if self.cluster is not None:
-                dask_doze.start(self.cluster)
-            task_virtual.materialise(self, task_virtual.loads_of(self))
-            return original(self, expr, keys, *args, **options)
-        assert cache is not None
-        made = {}
-        if new.expr is not None:
-            cache.prepare(self)
-            order = options.get("internal_priority")
-            if order is not None:  # it has all tasks, and Dask knows of no others
-                first = min(order.values(), default=0)
-                options["internal_priority"] = dict.fromkeys(new.tasks, first) | order
-            with _without_warning():
-                made = original(self, new.expr, new.keys, *args, **options)
-        return made | task_virtual.futures(self, new.virtual)
-
-    _graph_to_futures._nbrw = True  # type: ignore[attr-defined]
-    setattr(client, _METHOD, _graph_to_futures)
-    setattr(client, task_virtual.SUBMIT, submit)
-    start = client.__init__  # type: ignore[misc]
-
-    @functools.wraps(start)
-    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807
-        start(self, *args, **options)
-        cache = cache_of()
-        # Now, as nobody may wait for the event loop later on, with the client's lock held.
-        if cache is not None and not _why_not(self) and self.status == "running":
-            try:
-                cache.ship(self)
-            except Exception as error:
-                cache.note(f"tasks ran as usual: {type(error).__name__}: {error}")
-
-    client.__init__ = __init__  # type: ignore[misc]
-    task_scatter.patch(client, cache_of)
-
-
-def _why_not(client: Any) -> str:
-    """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
-    our functions, one may wait for it, and what workers hold is theirs alone.
-    """
-    if client.asynchronous:
-        return _ASYNCHRONOUS
-    scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
-    if type(scheduler).__name__ != "Scheduler":
-        return _ELSEWHERE
-    return _HERE if str(getattr(scheduler, "address", "")).startswith("inproc") else ""
-
-
-@contextlib.contextmanager
-def _without_warning() -> Iterator[None]:
-    """A graph is larger when it is written out: the notebook must not be blamed for that."""
-    import dask
-
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        yield
-
-
-def _is_own(node: Any) -> bool:
-    return getattr(node, "func", None) is load_function()
-
-
-def _passive(graph: Mapping[Any, Any]) -> set[Any]:
-    from dask._task_spec import Alias, DataNode
-
-    return {key for key, node in graph.items() if isinstance(node, (Alias, DataNode))}
-
-
-def _target(key: Any, graph: Mapping[Any, Any]) -> Any:
-    """What a key stands for."""
-    from dask._task_spec import Alias
-
-    while isinstance(graph.get(key), Alias):
-        key = graph[key].target
-    return key
-
-
 def _text(found: Fingerprint | Refusal) -> str | Unknown:
     if isinstance(found, Refusal):
         return Unknown(found.reason)
     if found.outside:
         return Unknown(f"it takes {', '.join(found.outside)} from outside")
     return found.digest.hex
-
-
-def _label(key: Any) -> str:
-    from dask.utils import key_split
-
-    return str(key_split(key))

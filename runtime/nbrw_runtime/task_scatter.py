@@ -25,7 +25,9 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         cache = cache_of()
         if cache is not None and not inspect.iscoroutine(futures):
             try:
-                cache.scattered({f.key: value for f, value in _pairs(futures, data)})
+                pairs = _pairs(futures, data)
+                cache.forget(future.key for future, _ in pairs)
+                cache.scattered({f.key: value for f, value in pairs})
             except Exception as error:
                 cache.note(f"scattered data are not known: {type(error).__name__}: {error}")
         return futures

@@ -36,7 +36,7 @@ class Load:
         return Task(key, self.function, *self.arguments)
 
 
-#: A method of patched clients (`task_cache.patch`) that has a graph computed as it is.
+#: A method of patched clients (`task_client.patch`) that has a graph computed as it is.
 SUBMIT = "_nbrw_submit"
 
 #: Of each client: by key the load, and the state that the client keeps of that very future. When

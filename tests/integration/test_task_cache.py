@@ -13,7 +13,8 @@ import pytest
 from nbrw_runtime import task_virtual
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.store import DirectoryStore, StackedStore
-from nbrw_runtime.task_cache import TaskCache, patch
+from nbrw_runtime.task_cache import TaskCache
+from nbrw_runtime.task_client import patch
 from nbrw_runtime.task_collect import TaskCollector
 from nbrw_runtime.task_index import TaskIndex
 from nbrw_runtime.task_record import read_tasks
@@ -267,6 +268,39 @@ def test_objects_that_are_loaded_are_of_the_notebooks_class(tmp_path, client):
     other = Kernel(tmp_path, client, known)
     assert other.run(START, POINTS, "Point.size = 2", USES) == first
     assert other.cache.counts.loaded == 0
+
+
+def test_a_key_that_comes_to_stand_for_what_nobody_looked_at_is_not_taken_for_what_it_was(
+    tmp_path, client
+):
+    """Here the cache fails once, so that Dask does it alone."""
+    way = (
+        "a = client.submit(apart, 4, key='k')\n"
+        "out = [client.submit(slow, a).result()]\n"
+        "del a\n"
+        "while 'k' in client.futures or 'k' in client.cluster.scheduler.tasks:\n"
+        "    time.sleep(0.01)\n"
+        "fail(True)\n"
+        "a = client.submit(abs, -4, key='k')\n"
+        "fail(False)\n"
+        "out += [client.submit(slow, a).result()]"
+    )
+    audit = Kernel(tmp_path, client)
+    audit.namespace["fail"] = lambda now: None
+    assert audit.run(START, way) == [-12, 12]
+    again = Kernel(tmp_path, client, audit.known())
+    usual = again.cache.rewritten
+
+    def rewritten(*arguments):
+        if again.failing:
+            raise OSError("it fails")
+        return usual(*arguments)
+
+    again.cache.rewritten = rewritten
+    again.failing = False
+    again.namespace["fail"] = lambda now: setattr(again, "failing", now)
+    assert again.run(START, way) == [-12, 12]
+    assert again.cache.notes == ["tasks ran as usual: OSError: it fails"]
 
 
 def test_what_a_person_asks_of_a_future_whose_result_is_known_is_as_of_any_other(tmp_path, client):
