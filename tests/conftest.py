@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 
 import pytest
 
@@ -17,6 +18,19 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         _usual = signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
         signal.signal(_number, _usual)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_client_is_left():
+    """Dask would ask it instead of its own schedulers, also in another file's tests."""
+    yield
+    module = sys.modules.get("distributed.client")
+    if module is not None:
+        for client in list(module.Client._instances):
+            if client.status == "running" and not client.asynchronous:
+                client.close()
+        # Clients that do not end in the reverse order of their beginning leave it behind.
+        sys.modules["dask"].config.config.pop("scheduler", None)
 
 
 @pytest.fixture(scope="session")

@@ -47,14 +47,6 @@ WAYS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_client():
-    """Clients that other tests left would be asked instead."""
-    module = sys.modules.get("distributed.client")
-    for client in list(module.Client._instances) if module is not None else ():
-        client.close()
-
-
 class Kernel:
     """The tasks of one kernel; what another's cell left may be known."""
 

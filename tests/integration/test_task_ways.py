@@ -9,7 +9,7 @@ import time
 import pytest
 from test_task_cache import START, Kernel, client  # noqa: F401  (a fixture)
 
-from nbrw_runtime import task_local, task_virtual
+from nbrw_runtime import task_local
 
 pytestmark = pytest.mark.integration
 distributed = pytest.importorskip("distributed")
@@ -131,8 +131,6 @@ def empty(client):  # noqa: F811
     gc.collect()
     for _ in range(1000):
         if not client.cluster.scheduler.tasks and not client.futures:
-            # A plain run is done by the same client, whose class knows nothing of these.
-            task_virtual.forget(client, list(task_virtual.loads_of(client)))
             return
         time.sleep(0.01)
     left = [(t.key, t.state, str(t.who_wants)) for t in client.cluster.scheduler.tasks.values()]
