@@ -9,7 +9,7 @@ import functools
 import itertools
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ from nbrw_runtime.task_virtual import Load
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
-_CANDIDATES = 4  # results that a task may turn out to have
+_CANDIDATES = 4  # results that a task may turn out to have,
+_LOOKED_AT = 64  # of so many of the same code: a mapped function has as many as it has tasks
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Job:
     plan: TaskPlan
     stateful: set[Any]
     inputs: Mapping[Any, Sequence[Any]]
+    passive: set[Any]
+    changed: Callable[[str, str | None], bool]  # `has_changed`, asked once for each file
 
 
 class TaskCache:
@@ -155,11 +158,9 @@ class TaskCache:
             del graph[key]  # as Dask does not compute anew what it has
         shuffles = without_shuffles(graph)
         found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
-        inputs = {key: list(node.dependencies) for key, node in graph.items()}
-        loads = task_virtual.loads_of(client, {*keys, *itertools.chain(*inputs.values())})
-        passive = passive_keys(graph)
-        plan = self._plan(keys, inputs, found, passive | shuffles.stateful)
-        job = Job(graph, found, plan, shuffles.stateful, inputs)
+        job = self._job(graph, found, keys, shuffles.stateful)
+        plan = job.plan
+        loads = task_virtual.loads_of(client, {*keys, *itertools.chain(*job.inputs.values())})
         if self.index is not None:
             place = task_ship.module().load
             loads.update(
@@ -172,7 +173,7 @@ class TaskCache:
         for key in (*plan.run, *plan.load):
             self._known[key] = found[key]
             self._sound[key] = plan.sound.get(key, False) if self.index is not None else True
-        self._count(graph, plan, passive)
+        self._count(job)
         return Rewritten(expression(new, annotations) if left else None, left, list(new), virtual)
 
     def rewritten_local(
@@ -187,22 +188,19 @@ class TaskCache:
         module = task_ship.module()
         module.configure(*self.orders)
         found = self._fingerprinter.fingerprints(graph, {})
-        inputs = {key: list(node.dependencies) for key, node in graph.items()}
-        passive = passive_keys(graph)
-        plan = self._plan(keys, inputs, found, passive)
-        job = Job(graph, found, plan, set(), inputs)
+        job = self._job(graph, found, keys, set())
         new: dict[Any, Any] = {}
-        for key, record in plan.load.items():
+        for key, record in job.plan.load.items():
             assert self.index is not None
             new[key] = Task(key, module.load, self.index.place(record))
-        for key in plan.run:
+        for key in job.plan.run:
             new[key] = graph[key]
             # In a repeat the watch cannot tell what such tasks do from what the kernel does.
             made = self._wrapped(job, key, False) if self.index is None else None
             if made is not None:
-                values = Dict({other: TaskRef(other) for other in inputs[key]})
+                values = Dict({other: TaskRef(other) for other in job.inputs[key]})
                 new[key] = Task(key, *made, module.Box(graph[key]), values)
-        self._count(graph, plan, passive)
+        self._count(job)
         self.is_local = True
         return new, found
 
@@ -226,21 +224,27 @@ class TaskCache:
         """What ``configure`` of `task_worker.py` is told."""
         return self._orders
 
-    def _plan(
+    def _job(
         self,
-        keys: Sequence[Any],
-        inputs: Mapping[Any, Sequence[Any]],
+        graph: Mapping[Any, Any],
         found: Mapping[Any, Fingerprint | Refusal],
-        passive: set[Any],
-    ) -> TaskPlan:
+        keys: Sequence[Any],
+        stateful: set[Any],
+    ) -> Job:
+        """What becomes of the tasks of a graph of which ``keys`` are wanted."""
         index = self.index
-        if index is None:
-            return TaskPlan(run=list(inputs))
-        texts = {key: _text(f) for key, f in found.items()}
+        inputs = {key: list(node.dependencies) for key, node in graph.items()}
+        passive = passive_keys(graph)
         changed = functools.lru_cache(maxsize=None)(has_changed)  # (many tasks, the same files)
-        return plan_tasks(
-            keys, inputs, texts, index.find, changed, self._sound, passive, index.lost
-        )
+        if index is None:
+            plan = TaskPlan(run=list(inputs))
+        else:
+            texts = {key: _text(f) for key, f in found.items()}
+            idle = passive | stateful
+            plan = plan_tasks(
+                keys, inputs, texts, index.find, changed, self._sound, idle, index.lost
+            )
+        return Job(graph, found, plan, stateful, inputs, passive, changed)
 
     def _virtual(
         self, client: Any, keys: Sequence[Any], graph: Mapping[Any, Any], loads: Mapping[Any, Load]
@@ -323,7 +327,7 @@ class TaskCache:
 
     def _candidates(self, index: TaskIndex, job: Job, found: Fingerprint) -> list[tuple[Any, ...]]:
         """Results that are a task's if its inputs come to the same: see `task_cutoff.py`."""
-        records = index.like(found.local.hex) if found.inputs else []
+        records = index.like(found.local.hex)[:_LOOKED_AT] if found.inputs else []
         if not records:
             return []
         contents = []
@@ -335,27 +339,27 @@ class TaskCache:
         places: list[tuple[Any, ...]] = []
         for candidate in candidates(records, contents, index.content):
             record = candidate.record
-            if not why_not_valid(record, has_changed) and not index.lost(record):
+            if not why_not_valid(record, job.changed) and not index.lost(record):
                 places.append((dict(candidate.expected), index.place(record), record.fingerprint))
             if len(places) == _CANDIDATES:
                 break
         return places
 
-    def _count(self, graph: Mapping[Any, Any], plan: TaskPlan, passive: set[Any]) -> None:
-        counts = self.counts
-        run = [key for key in plan.run if key not in passive]
+    def _count(self, job: Job) -> None:
+        counts, plan = self.counts, job.plan
+        run = [key for key in plan.run if key not in job.passive]
+        needless = job.graph.keys() - job.passive - plan.load.keys() - set(run)
         counts.loaded += len(plan.load)
         counts.run += len(run)
-        counts.needless += len(graph.keys() - passive) - len(plan.load) - len(run)
-        counts.saved += sum(record.seconds for record in plan.load.values())
+        counts.needless += len(needless)
         if self.index is not None:
-            counts.misses.update(plan.misses(passive))
+            counts.saved += sum(record.seconds for record in plan.load.values())
+            counts.misses.update(plan.misses(job.passive))
             counts.bytes += sum(record.size for record in plan.load.values())
-            self._explain(graph, plan, run, graph.keys() - passive - plan.load.keys() - set(run))
+            self._explain(job, run, needless)
 
-    def _explain(
-        self, graph: Mapping[Any, Any], plan: TaskPlan, run: Sequence[Any], needless: set[Any]
-    ) -> None:
+    def _explain(self, job: Job, run: Sequence[Any], needless: set[Any]) -> None:
+        graph, plan = job.graph, job.plan
         for key in plan.load:
             self.explainer.loaded(label(key))
         for key in needless:
