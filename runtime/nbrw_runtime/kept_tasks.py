@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from nbrw_runtime.accesses import Stamp, Used
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.task_evidence import BY_LIBRARIES, Changed
+from nbrw_runtime.task_evidence import Changed, Explained
 from nbrw_runtime.task_record import TaskRecord
 
 #: The key of documents of tasks among the results of cells.
@@ -48,12 +48,11 @@ def with_uses(
     its names); None if it is not like that any more.
     """
     kernel = _without_tasks(records, kernel)
-    explained = {path.rstrip("/") for record in records for path in record.reads}
+    explained = Explained(records)
     reads: dict[str, str | None] = {}
     found: Mapping[str, Stamp | None] = {**seen.read, **seen.executed}
     for path, stamp in (*found.items(), *seen.listed.items()):
-        explains = path in explained and not BY_LIBRARIES.search(path)
-        if explains or not _is_by_others(path, seen, kernel):
+        if path in explained or not _is_by_others(path, seen, kernel):
             continue
         if stamp is None:
             reads[path] = None

@@ -20,8 +20,8 @@ class TaskCollector:
     """Reads what workers append in the spool, from where it was the last time.
 
     ``known`` finds tasks of earlier cells and kernels; ``foreign`` says why objects of classes are
-    none of the notebook's. ``spared`` are tasks that did not run, as
-    their inputs came to the same, with the seconds that they would have taken.
+    none of the notebook's. ``spared`` are tasks that did not run, as their inputs came to the same,
+    with the seconds that they would have taken.
     """
 
     spool: Path

@@ -15,13 +15,24 @@ from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.paths import is_system
 from nbrw_runtime.task_record import TaskRecord
 
-#: Files that libraries open by themselves. Of a file that one task was seen to read nobody knows
-#: whether another one did, unseen.
-BY_LIBRARIES = re.compile(
+# Files that libraries open by themselves.
+_BY_LIBRARIES = re.compile(
     r"\.(arrow|cdf|db|feather|grib2?|grb|h5|hdf5?|ipc|nc4?|netcdf|orc|parq(uet)?|pq|sqlite3?|tiff?)\Z",
     re.IGNORECASE,
 )
 _PACKAGES = re.compile(r"/(site|dist)-packages(/|\Z)")
+
+
+class Explained:
+    """The files that tasks were seen to read: `in` asks for a path. Of one that libraries open by
+    themselves nobody knows whether another task did, unseen.
+    """
+
+    def __init__(self, records: Iterable[TaskRecord]) -> None:
+        self._paths = {path.rstrip("/") for record in records for path in record.reads}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._paths and not _BY_LIBRARIES.search(path)
 
 
 class Changed:
@@ -56,7 +67,7 @@ def _evidence(
     records: Sequence[TaskRecord], cell: int, data: Iterable[Data], roles: set[str]
 ) -> _Evidence:
     """Why nothing of the cell can be relied on, and the files that all of its tasks may read."""
-    explained = {path.rstrip("/") for record in records for path in record.reads}
+    explained = Explained(records)
     changed = Changed(records)
     reads: dict[str, str | None] = {}
     doubt = ""
@@ -64,7 +75,7 @@ def _evidence(
         if cell not in found.cells or not roles & {*found.roles}:
             continue
         written = found.state is DataState.WRITTEN
-        if found.path in explained and not written and not BY_LIBRARIES.search(found.path):
+        if not written and found.path in explained:
             continue
         looked = found.state in (DataState.LISTED, DataState.ABSENT)
         if _PACKAGES.search(found.path) or (looked and is_system(found.path)):

@@ -8,6 +8,7 @@ result first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import sys
 import weakref
@@ -89,11 +90,6 @@ def futures(client: Any, loads: Mapping[Any, Load]) -> dict[Any, Any]:
     return made
 
 
-def value(client: Any, key: Any) -> Any:
-    """The result of a virtual future. Raises KeyError, and what loading raises."""
-    return loads_of(client, [key])[key]()
-
-
 def materialise(client: Any, keys: Iterable[Any] | None = None) -> None:
     """Make virtual futures into futures like others: workers load their results.
 
@@ -146,22 +142,17 @@ def _patch_gather(client: Any) -> None:
         packed, found = unpack_remotedata(futures, byte_keys=True)
         wanted = loads_of(self, {f.key for f in found if f.client is self})
         rest = [f for f in found if f.key not in wanted]
-        values: dict[Any, Any] = {}
-        if wanted:
-            loop = asyncio.get_running_loop()
-            try:
-                values = await loop.run_in_executor(None, _loaded, wanted)
-            except Exception:
-                # A worker may tell what is wrong, as of any task; or does better.
-                materialise(self, list(wanted))
-                return await original(self, futures, errors, *args, **more)
-        if rest:
-            got = await original(self, rest, errors, *args, **more)
-            if len(got) != len(rest):  # what failed was left out
-                materialise(self, list(wanted))
-                return await original(self, futures, errors, *args, **more)
-            values.update((f.key, v) for f, v in zip(rest, got, strict=True))
-        return pack_data(packed, values)
+        got = await original(self, rest, errors, *args, **more) if rest else []
+        if len(got) == len(rest):
+            values = {f.key: value for f, value in zip(rest, got, strict=True)}
+            # A worker may tell what is wrong with a load, as of any task; or does better.
+            with contextlib.suppress(Exception):
+                loop = asyncio.get_running_loop()
+                values |= await loop.run_in_executor(None, _loaded, wanted)
+                return pack_data(packed, values)
+        # One is not to be had, or what failed was left out.
+        materialise(self, wanted)
+        return await original(self, futures, errors, *args, **more)
 
     client._gather = _gather
 
@@ -207,18 +198,15 @@ def _patch_future() -> None:
 
     def __reduce__(self: Any) -> Any:  # noqa: N807
         # Whoever reads the pickle will ask the scheduler.
-        if self._client is not None and self.key in loads_of(self._client, [self.key]):
+        if self._client is not None:
             materialise(self._client, [self.key])
         return original(self)
 
     def type_of(self: Any) -> Any:
         state = self._state
-        if (
-            state is not None
-            and state.type is None
-            and self.key in loads_of(self._client, [self.key])
-        ):
-            state.type = type(value(self._client, self.key))
+        if state is not None and state.type is None:
+            for load in loads_of(self._client, [self.key]).values():
+                state.type = type(load())
         return kind.fget(self)
 
     __reduce__._nbrw = True  # type: ignore[attr-defined]

@@ -15,6 +15,10 @@ from test_task_cache import Kernel, client  # noqa: F401  (a fixture)
 pytestmark = pytest.mark.integration
 
 FUNCTIONS = 3
+SLOW = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 class Code:
@@ -148,9 +152,8 @@ def edits(draw):
 
 @given(edits())
 @settings(
+    SLOW,
     max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_repeat_executes_what_the_edit_reaches_and_gives_what_a_plain_run_gives(
     tmp_path_factory,
@@ -193,9 +196,8 @@ numbers = st.tuples(*[st.integers(1, 3)] * 3, st.booleans(), st.integers(1, 3))
 
 @given(numbers, numbers, st.integers(0, 4))
 @settings(
+    SLOW,
     max_examples=10,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_arrays_and_frames_come_to_what_a_plain_run_gives(
     tmp_path_factory,
