@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +15,12 @@ from typing import BinaryIO
 from nbrw_builder.cache import prune, read_note, remember, remembered
 from nbrw_builder.compress import GZIP_LEVEL, ZSTD_LEVEL, compressor
 from nbrw_builder.files import copy_into, temporary_directory, temporary_file
-from nbrw_builder.image import Image, LayerBlob, blob_path
+from nbrw_builder.image import PREDEFINED, Image, LayerBlob, blob_path, index_bytes
 from nbrw_builder.layer import HashingWriter, Layer, tar_header
+from nbrw_builder.oci_read import DirectoryBlobs
+from nbrw_builder.oci_referrers import Artifact, ArtifactBlob, files_of, kept
+from nbrw_builder.sbom import FORMATS
+from nbrw_builder.sbom_layer import sboms_of
 from nbrw_runtime.digest import Digest, canonical_json, digest_bytes, digest_file
 from nbrw_runtime.errors import UsageError
 
@@ -24,6 +28,7 @@ LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _LEVELS = {"gzip": GZIP_LEVEL, "zstd": ZSTD_LEVEL, "none": 0}
 _KEEP_BYTES = 20 << 30
 _KEEP_FILES = 400
+_TITLE = PREDEFINED + "title"
 _BLOBS = Path("blobs") / "sha256"
 
 
@@ -127,16 +132,34 @@ def _fill(image: Image, root: Path, blobs: BlobCache, progress: Callable[[str], 
     documents = _documents(image, packed)
     manifest = documents[1]
     keep = {blob.digest.hex for blob in packed}
-    for document in documents:
-        keep.add(digest_bytes(document).hex)
-        _replace(root / blob_path(digest_bytes(document)), document)
+    ours = [known.media_type for known in FORMATS.values()]
+    others, marks = kept(DirectoryBlobs(root), digest_bytes(manifest), ours)
+    artifacts = [*_artifacts(image), *others]
+    subject = image.index_entry(manifest, marks)
+    small = {blob_path(digest_bytes(document)): document for document in documents}
+    small |= files_of(artifacts, subject)
+    for name, data in small.items():
+        keep.add(Path(name).name)
+        _replace(root / name, data)
     _replace(root / "oci-layout", LAYOUT)
-    _replace(root / "index.json", image.index_bytes(manifest))
+    entries = [subject, *(artifact.entry(subject) for artifact in artifacts)]
+    _replace(root / "index.json", index_bytes(entries))
     for path in (root / _BLOBS).iterdir():
         if path.name not in keep:
             with contextlib.suppress(OSError):
                 path.unlink()
     return digest_bytes(manifest)
+
+
+def _artifacts(image: Image) -> list[Artifact]:
+    """Bills of materials that the image has in it."""
+    return [
+        Artifact(
+            found.format.media_type,
+            (ArtifactBlob(found.format.media_type, found.data, {_TITLE: found.name}),),
+        )
+        for found in sboms_of(image)
+    ]
 
 
 def _documents(image: Image, packed: Sequence[LayerBlob]) -> tuple[bytes, bytes]:
@@ -172,9 +195,20 @@ def write_archive(
     }
     large = {blob_path(blob.digest): blobs.path(blob.digest) for blob in packed}
     last = {
-        "index.json": image.index_bytes(manifest),
+        "index.json": index_bytes([image.index_entry(manifest)]),
         "manifest.json": image.docker_manifest_bytes(packed),
     }
+    write_tar(out, small, large, last)
+    return digest_bytes(manifest)
+
+
+def write_tar(
+    out: Path, small: Mapping[str, bytes], large: Mapping[str, Path], last: Mapping[str, bytes]
+) -> None:
+    """Write a layout as a tar: documents and files by name, sorted, and what comes ``last``.
+
+    The file appears whole, or the old one stays. Raises OSError.
+    """
     with temporary_file(out) as stream:
         for name in ("blobs/", "blobs/sha256/"):
             stream.write(tar_header(name, tarfile.DIRTYPE, 0o755))
@@ -186,7 +220,6 @@ def write_archive(
         for name, data in sorted(last.items()):
             _member(stream, name, data)
         stream.write(bytes(2 * tarfile.BLOCKSIZE))
-    return digest_bytes(manifest)
 
 
 def _member(stream: BinaryIO, name: str, data: bytes) -> None:

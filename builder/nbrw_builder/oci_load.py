@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nbrw_builder.oci_read import Blobs, DirectoryBlobs, TarBlobs
+from nbrw_builder.image import PREDEFINED
+from nbrw_builder.oci_read import Blobs, DirectoryBlobs, TarBlobs, image_entry
 from nbrw_runtime.digest import Digest, digest_bytes
-from nbrw_runtime.errors import FormatError, IntegrityError
+from nbrw_runtime.errors import FormatError, IntegrityError, NotFoundError
 
 _CHUNK = 1 << 20
 
@@ -25,6 +26,31 @@ def config_digest(path: Path, kind: str) -> Digest:
         return Digest(_manifest(DirectoryBlobs(path), str(path))["config"]["digest"])
     with tarfile.open(path) as tar:
         return Digest(_manifest(TarBlobs(tar, str(path)), str(path))["config"]["digest"])
+
+
+def manifest_digest(blobs: Blobs, where: str) -> Digest:
+    """The digest that a layout says the manifest of its image has. Raises as above."""
+    try:
+        entry = image_entry(_read(blobs, "index.json"))
+        return Digest(entry["digest"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"read {where}: not an OCI image that nbrw reads: {error!r}") from error
+
+
+def transport_name(path: Path) -> str:
+    """The layout as skopeo, podman and Apptainer name it after ``oci:``.
+
+    Where its index has more than the image they want to be told its tag. What is wrong with a
+    layout is theirs to say.
+    """
+    where = str(path)
+    try:
+        index = _read(DirectoryBlobs(path), "index.json")
+        if len(index["manifests"]) > 1:
+            return f"{where}:{image_entry(index)['annotations'][PREDEFINED + 'ref.name']}"
+    except (NotFoundError, ValueError, KeyError, TypeError):
+        pass
+    return where
 
 
 def docker_archive(path: Path, kind: str) -> Iterator[bytes]:
@@ -76,7 +102,7 @@ def _manifest(blobs: Blobs, where: str) -> Any:
     try:
         value = _read(blobs, "index.json")
         while "manifests" in value:
-            digest = Digest(value["manifests"][0]["digest"])
+            digest = Digest(image_entry(value)["digest"])
             value = _read(blobs, _blob(str(digest)), digest)
         value["config"]["digest"], value["layers"]
     except (ValueError, KeyError, TypeError, IndexError) as error:

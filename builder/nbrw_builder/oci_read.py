@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,11 @@ class OciDocuments:
 
     layers: tuple[LayerRef, ...]
     diff_ids: tuple[Digest, ...]
+
+    def without(self, left: Callable[[LayerRef], bool]) -> OciDocuments:
+        """The same but for these layers."""
+        kept = [pair for pair in zip(self.layers, self.diff_ids, strict=True) if not left(pair[0])]
+        return OciDocuments(tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept))
 
 
 class Blobs(Protocol):
@@ -119,14 +124,14 @@ def read_documents(blobs: Blobs, where: str) -> OciDocuments:
     Raises FormatError, NotFoundError, and IntegrityError for a document without its digest.
     """
     try:
-        layout = json.loads(_small(blobs, "oci-layout"))["imageLayoutVersion"]
+        layout = json.loads(read_small(blobs, "oci-layout"))["imageLayoutVersion"]
         if layout != "1.0.0":
             raise FormatError(
                 f"read {where}: OCI layout version {layout}, this nbrw reads 1.0.0; use a newer"
             )
-        index = json.loads(_small(blobs, "index.json"))
+        index = json.loads(read_small(blobs, "index.json"))
         while True:
-            (entry,) = index["manifests"]
+            entry = image_entry(index)
             document = _document(blobs, entry, where)
             if entry["mediaType"] != INDEX_TYPE:
                 break
@@ -149,14 +154,30 @@ def read_documents(blobs: Blobs, where: str) -> OciDocuments:
     return OciDocuments(layers, diff_ids)
 
 
-def _small(blobs: Blobs, name: str) -> bytes:
-    with blobs.file(name) as stream:
-        return stream.read(_SMALL)
+def image_entry(index: dict[str, Any]) -> dict[str, Any]:
+    """The descriptor of the one image that an index names, beside what refers to it (signatures,
+    bills of materials). Raises ValueError if it is not one.
+    """
+    found = [entry for entry in index["manifests"] if not is_referrer(entry)]
+    if len(found) != 1:
+        raise ValueError(f"it holds {len(found)} images, not one")
+    return dict(found[0])
+
+
+def is_referrer(entry: dict[str, Any]) -> bool:
+    """Whether a descriptor in an index is that of an artifact, and not of an image."""
+    return "artifactType" in entry
+
+
+def read_small(blobs: Blobs, name: str | Digest, where: str = "") -> bytes:
+    """A small file of a layout; a blob is checked. Raises NotFoundError, IntegrityError."""
+    digest = name if isinstance(name, Digest) else None
+    with blobs.file(str(name) if digest is None else blob_path(digest)) as stream:
+        data = stream.read(_SMALL)
+    if digest is not None and digest_bytes(data) != digest:
+        raise IntegrityError("a document", str(digest), str(digest_bytes(data)), where)
+    return data
 
 
 def _document(blobs: Blobs, entry: dict[str, Any], where: str) -> dict[str, Any]:
-    digest = Digest(entry["digest"])
-    data = _small(blobs, blob_path(digest))
-    if digest_bytes(data) != digest:
-        raise IntegrityError("a document", str(digest), str(digest_bytes(data)), where)
-    return dict(json.loads(data))
+    return dict(json.loads(read_small(blobs, Digest(entry["digest"]), where)))
