@@ -17,6 +17,7 @@ DEFFILE = 0x4001
 LABELS = 0x4003
 PARTITION = 0x4004
 JSON = 0x4006
+SBOM = 0x4009
 _LAUNCH = b"#!/usr/bin/env run-singularity\n"
 _MAGIC = b"SIF_MAGIC\0"
 _VERSION = b"01\0"
@@ -32,9 +33,10 @@ _SQUASHFS, _PRIMARY = 1, 2
 
 @dataclass(frozen=True)
 class SifObject:
-    """One object: ``kind`` (DEFFILE, LABELS, PARTITION, JSON), ``name``, place and bytes' number.
+    """One object: ``kind`` (DEFFILE, LABELS, PARTITION, JSON, SBOM), ``name``, place and size.
 
-    ``primary`` marks the one partition that is the root file system.
+    ``primary`` marks the one partition that is the root file system, ``format`` is SIF's number of
+    the format of an SBOM.
     """
 
     kind: int
@@ -42,6 +44,7 @@ class SifObject:
     offset: int
     size: int
     primary: bool = False
+    format: int = 0
 
 
 def place(sizes: Sequence[tuple[int, str, int]]) -> tuple[SifObject, ...]:
@@ -76,6 +79,8 @@ def encode(objects: Sequence[SifObject], architecture: str) -> bytes:
 
 def _descriptor(number: int, item: SifObject, code: bytes) -> bytes:
     extra = struct.pack("<ii3s", _SQUASHFS, _PRIMARY, code) if item.primary else b""
+    if item.kind == SBOM:
+        extra = struct.pack("<i", item.format)
     padded = item.size + -(item.offset + item.size) % _ALIGN
     return _DESCRIPTOR.pack(
         item.kind, 1, number, _GROUP, 0, item.offset, item.size, padded,
@@ -83,8 +88,56 @@ def _descriptor(number: int, item: SifObject, code: bytes) -> bytes:
     )  # fmt: skip
 
 
-def decode(stream: BinaryIO, size: int, where: str) -> tuple[str, tuple[SifObject, ...]]:
-    """Architecture ("" if unknown) and objects of a SIF of ``size`` bytes.
+@dataclass(frozen=True)
+class Row:
+    """A descriptor as it stands in the file; ``number`` counts from 1."""
+
+    kind: int
+    number: int
+    group: int
+    link: int
+    offset: int
+    size: int
+    padded: int
+    created: int
+    modified: int
+    uid: int
+    gid: int
+    label: bytes
+    extra: bytes
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.label.split(b"\0")[0].decode("utf-8", "replace")
+
+    def signed(self, first: int) -> bytes:
+        """What a signature protects of it; ``first`` is the lowest number in its group."""
+        head = struct.pack(
+            "<iBIIqqqq", self.kind, 1, self.number - first, self.link, self.size, self.created,
+            self.uid, self.gid,
+        )  # fmt: skip
+        return head + self.label + self.extra
+
+
+@dataclass(frozen=True)
+class Table:
+    """The header's bytes, descriptors in use, the first number that is free, where they begin."""
+
+    header: bytes
+    used: tuple[Row, ...]
+    free: int | None
+    offset: int
+
+    @property
+    def signed_header(self) -> bytes:
+        """What a signature protects of the header: launch script, magic, version, identity."""
+        fields = _HEADER.unpack(self.header)
+        return bytes(fields[0] + fields[1] + fields[2] + fields[4])
+
+
+def read_table(stream: BinaryIO, size: int, where: str) -> Table:
+    """Header and descriptors of a SIF of ``size`` bytes.
 
     Raises FormatError if it is no SIF, of another version, cut off, or points outside itself.
     """
@@ -103,15 +156,39 @@ def decode(stream: BinaryIO, size: int, where: str) -> tuple[str, tuple[SifObjec
     table = stream.read(length)
     if len(table) < length:
         raise FormatError(f"read {where}: it is cut off after {size} bytes; get it again")
-    names = {code: name for name, code in _ARCHITECTURES.items()}
-    found_objects = []
-    for row in _DESCRIPTOR.iter_unpack(table):
-        if not row[1]:
+    used, free = [], None
+    for place, fields in enumerate(_DESCRIPTOR.iter_unpack(table), 1):
+        if not fields[1]:
+            free = free or place
             continue
-        kind, begin, length, name, extra = row[0], row[5], row[6], row[12], row[13]
-        if begin < 0 or length < 0 or begin + length > size:
+        row = Row(fields[0], *fields[2:])
+        if row.offset < 0 or row.size < 0 or row.offset + row.size > size:
             raise FormatError(f"read {where}: it is cut off after {size} bytes; get it again")
-        primary = kind == PARTITION and struct.unpack_from("<ii", extra) == (_SQUASHFS, _PRIMARY)
-        text = name.split(b"\0")[0].decode("utf-8", "replace")
-        found_objects.append(SifObject(kind, text, begin, length, primary))
-    return names.get(fields[3], ""), tuple(found_objects)
+        used.append(row)
+    return Table(head, tuple(used), free, offset)
+
+
+def add_row(stream: BinaryIO, table: Table, row: Row, now: int) -> None:
+    """Write one more descriptor, at its number, whose data is at the end of the file."""
+    fields = list(_HEADER.unpack(table.header))
+    fields[6], fields[7] = now, fields[7] - 1
+    fields[12] = row.offset + row.size - fields[11]
+    stream.seek(0)
+    stream.write(_HEADER.pack(*fields))
+    stream.seek(table.offset + (row.number - 1) * _DESCRIPTOR.size)
+    place = (row.offset, row.size, row.padded, row.created, row.modified, row.uid, row.gid)
+    words = (row.kind, 1, row.number, row.group, row.link, *place, row.label, row.extra)
+    stream.write(_DESCRIPTOR.pack(*words))
+    stream.flush()
+
+
+def decode(stream: BinaryIO, size: int, where: str) -> tuple[str, tuple[SifObject, ...]]:
+    """Architecture ("" if unknown) and objects. Raises what :func:`read_table` raises."""
+    table = read_table(stream, size, where)
+    names = {code: name for name, code in _ARCHITECTURES.items()}
+    found = []
+    for row in table.used:
+        is_root = struct.unpack_from("<ii", row.extra) == (_SQUASHFS, _PRIMARY)
+        primary = row.kind == PARTITION and is_root
+        found.append(SifObject(row.kind, row.name, row.offset, row.size, primary))
+    return names.get(_HEADER.unpack(table.header)[3], ""), tuple(found)

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbrw_builder
 import nbrw_runtime
 from nbrw_builder.cache import default_cache
+from nbrw_builder.docker_client import KIND
 from nbrw_builder.engine_embedded import EmbeddedEngine
 from nbrw_builder.errors import HostError, ProcessError
 from nbrw_builder.files import scratch_directory
@@ -61,7 +62,7 @@ def verify_image(path: Path, kind: str, request: VerifyRequest) -> Verification:
     with scratch_directory(place) as scratch:
         work = scratch / "work"
         work.mkdir()
-        image = os.path.abspath(path)
+        image = str(path) if kind == KIND else os.path.abspath(path)
         argv = [sys.executable, "-c", _RUN, "run", "--engine", engine, "--contain", image]
         try:
             text = run(
