@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,13 +22,17 @@ class RunRequest:
     """Run ``image`` with ``arguments`` for its runscript, in the host's directory ``directory``.
 
     ``contain`` is an empty directory of the host that stands in for the caller's home and ``/tmp``,
-    where the engine would show them; None: it shows the caller's.
+    where the engine would show them; None: it shows the caller's. ``variables`` are told the image
+    beside those that engines pass on by themselves. ``identity`` is not empty if the image's
+    signature was checked: the digest of what is signed.
     """
 
     image: ImageFile
     arguments: tuple[str, ...]
     directory: Path
     contain: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
 
 
 class Engine(Protocol):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from spython.utils import check_install
 
+from nbrw_builder.docker_client import IN_AN_ENGINE, KIND
 from nbrw_builder.engine import RunRequest, hint_at
 from nbrw_builder.errors import HostError
 from nbrw_builder.foreground import run_foreground
+from nbrw_builder.oci_load import transport_name
 
 _PREFIX = {"sif": "", "oci-dir": "oci:", "oci-tar": "oci-archive:"}
 # Their meaning in `--bind` cannot be quoted.
@@ -28,6 +30,8 @@ class ApptainerEngine:
 
     def missing(self, kind: str) -> str | None:
         """See :class:`nbrw_builder.engine.Engine`."""
+        if kind == KIND:
+            return IN_AN_ENGINE
         program = _program()
         if program is None:
             return "not installed (https://apptainer.org/docs/admin/latest/installation.html)"
@@ -52,6 +56,8 @@ def command(program: str, request: RunRequest) -> list[str]:
         argv.append("--no-eval")
     if request.contain is not None:
         argv += ["--cleanenv", "--contain", "--workdir", str(request.contain)]
+    for name, text in request.variables.items():
+        argv += ["--env", f"{name}={text}"]
     directory = str(request.directory)
     # Apptainer mounts the current directory by itself, but where it cannot it only warns.
     if directory != "/" and not _is_special(directory):
@@ -65,8 +71,9 @@ def command(program: str, request: RunRequest) -> list[str]:
         and not _is_special(cache)
     ):
         argv += ["--bind", cache]
-    path = _PREFIX[kind] + str(Path(request.image.path).absolute())
-    return [*argv, path, *request.arguments]
+    path = Path(request.image.path).absolute()
+    name = _PREFIX[kind] + (transport_name(path) if kind == "oci-dir" else str(path))
+    return [*argv, name, *request.arguments]
 
 
 def _is_special(path: str) -> bool:

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from nbrw_builder.docker_client import KIND, connect, reference
 from nbrw_builder.engine import WORK_DIRECTORY, CacheMount, RunRequest, cache_mount
 from nbrw_builder.errors import HostError
 from nbrw_builder.oci_load import config_digest, docker_archive
+from nbrw_runtime.errors import UsageError
 
 
 class DockerEngine:
@@ -24,7 +26,7 @@ class DockerEngine:
         if kind == "sif":
             return "does not read SIF"
         try:
-            _client().close()
+            connect().close()
         except HostError as error:
             return str(error)
         return None
@@ -37,7 +39,7 @@ class DockerEngine:
         """
         import docker
 
-        client = _client()
+        client = connect()
         try:
             container = self._create(client, request)
             try:
@@ -75,24 +77,15 @@ class DockerEngine:
             mounts=[docker.types.Mount(at, source, type="bind") for at, source in places.items()],
             working_dir=WORK_DIRECTORY,
             user=user,
-            environment={**cache.variables, **({"HOME": "/tmp"} if user else {})},
+            environment={
+                **request.variables,
+                **cache.variables,
+                **({"HOME": "/tmp"} if user else {}),
+            },
             # An engine can be set up without its usual network.
             network_mode="bridge" if client.networks.list(names=["bridge"]) else "none",
             init=True,
         )
-
-
-def _client() -> Any:
-    try:
-        import docker
-    except ImportError:
-        raise HostError("the docker SDK is not installed (`pip install 'nbrw[docker]'`)") from None
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        raise HostError(f"no Docker Engine answers: {error}") from error
-    return client
 
 
 def _load(client: Any, request: RunRequest) -> str:
@@ -100,6 +93,11 @@ def _load(client: Any, request: RunRequest) -> str:
     import docker
 
     path, kind = request.image.path, request.image.kind
+    if kind == KIND:
+        try:
+            return str(client.images.get(reference(path)).id)
+        except docker.errors.ImageNotFound:
+            raise UsageError(f"run {path}: the Docker Engine has no such image") from None
     known = str(config_digest(path, kind))
     try:
         return client.images.get(known).id

@@ -18,6 +18,7 @@ import nbrw_builder
 import nbrw_runtime
 from nbrw_builder.cache import default_cache
 from nbrw_builder.contained import Apart, keep_apart
+from nbrw_builder.docker_client import IN_AN_ENGINE, KIND
 from nbrw_builder.engine import RunRequest
 from nbrw_builder.errors import HostError
 from nbrw_builder.foreground import run_foreground
@@ -51,6 +52,8 @@ class EmbeddedEngine:
 
     def missing(self, kind: str) -> str | None:
         """See :class:`nbrw_builder.engine.Engine`."""
+        if kind == KIND:
+            return IN_AN_ENGINE
         if not sys.platform.startswith("linux"):
             return "needs Linux"
         if kind == "sif" and not shutil.which("unsquashfs"):
@@ -64,7 +67,7 @@ class EmbeddedEngine:
             raise HostError(f"run {request.image.path}: the embedded engine {lacking}")
         say = lambda text: print(f"nbrw: {text}", file=sys.stderr)  # noqa: E731
         with (
-            unpacked(request.image, self._cache, say) as (root, lock),
+            unpacked(request.image, self._cache, say, request.identity) as (root, lock),
             # Not an argument, which everybody on the host could read, and no file to be left.
             os.fdopen(os.memfd_create("order"), "w+") as order,
         ):
@@ -102,7 +105,7 @@ _CACHES = ("XDG_CACHE_HOME", "NBRW_CACHE_DIR")
 
 def make_order(request: RunRequest, root: Path, stage: Path) -> Order:
     """The sandbox's order: what is mounted, and the environment."""
-    environment = clean_environment(os.environ)
+    environment = {**clean_environment(os.environ), **request.variables}
     directory = str(request.directory)
     apart = Apart()
     if request.contain is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from nbrw_builder.docker_client import IN_AN_ENGINE, KIND
 from nbrw_builder.engine import WORK_DIRECTORY, RunRequest, cache_mount, hint_at
 from nbrw_builder.errors import HostError
 from nbrw_builder.foreground import run_foreground
-from nbrw_builder.oci_load import config_digest
+from nbrw_builder.oci_load import config_digest, transport_name
 from nbrw_builder.process import run
 
 
@@ -19,6 +20,8 @@ class PodmanEngine:
 
     def missing(self, kind: str) -> str | None:
         """See :class:`nbrw_builder.engine.Engine`."""
+        if kind == KIND:
+            return IN_AN_ENGINE
         if kind == "sif":
             return "does not read SIF"
         if not shutil.which("podman"):
@@ -39,8 +42,9 @@ class PodmanEngine:
         path = Path(request.image.path).absolute()
         known = config_digest(path, request.image.kind).hex
         if known not in run(["podman", "images", "--all", "--no-trunc", "--quiet"]):
-            transport = "oci" if request.image.kind == "oci-dir" else "oci-archive"
-            run(["podman", "pull", "--quiet", f"{transport}:{path}"])
+            is_directory = request.image.kind == "oci-dir"
+            name = f"oci:{transport_name(path)}" if is_directory else f"oci-archive:{path}"
+            run(["podman", "pull", "--quiet", name])
         return known
 
 
@@ -50,7 +54,7 @@ def command(image: str, request: RunRequest) -> list[str]:
     words = ["--mount", _bind(request.directory, WORK_DIRECTORY)]
     if cache.source:
         words += ["--mount", _bind(cache.source, cache.target)]
-    for name, text in cache.variables.items():
+    for name, text in {**request.variables, **cache.variables}.items():
         words += ["--env", f"{name}={text}"]
     return [
         "podman", "run", "--rm", "--interactive", "--network", "host", *words,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nbrw_builder.cache import default_cache
+from nbrw_builder.docker_client import KIND
 from nbrw_builder.engine import Engine, RunRequest, refusals
 from nbrw_builder.engine_apptainer import ApptainerEngine
 from nbrw_builder.engine_docker import DockerEngine
@@ -15,8 +16,12 @@ from nbrw_builder.engine_embedded import EmbeddedEngine
 from nbrw_builder.engine_podman import PodmanEngine
 from nbrw_builder.errors import HostError
 from nbrw_builder.files import scratch_directory
-from nbrw_builder.image_file import open_image
+from nbrw_builder.image_file import ImageFile, open_image
+from nbrw_builder.partial_image import read_partial
+from nbrw_builder.sign import require, run_identity, signatures
+from nbrw_builder.signature import statement
 from nbrw_runtime.errors import UsageError
+from nbrw_runtime.report import SIGNATURE_VARIABLE
 from nbrw_runtime.store import storage_errors
 
 
@@ -51,6 +56,19 @@ def choose_engine(
     raise HostError(f"run an image of kind {kind}: nothing here can:\n{refusals(fit, kind)}")
 
 
+def _engine_of(image: ImageFile, wanted: str | None) -> str | None:
+    """The engine wanted; a partial image only the embedded one can run."""
+    partial = read_partial(image.path) if image.kind == "oci-partial" else None
+    if partial is None:
+        return wanted
+    if wanted not in (None, "embedded"):
+        raise UsageError(
+            f"run {image.path} with {wanted}: the image is partial, which only the embedded engine "
+            f"can run; `{partial.command}` makes it whole"
+        )
+    return "embedded"
+
+
 def run_image(
     path: str | Path,
     arguments: Sequence[str] = (),
@@ -58,19 +76,26 @@ def run_image(
     engine: str | None = None,
     directory: str | Path | None = None,
     contain: bool = False,
+    keys: Sequence[Path] = (),
 ) -> int:
     """Run an image's runscript with these arguments; returns its exit code.
 
     ``directory`` (default: the current one) is the work directory, where inputs are looked for and
-    outputs go. ``contain``: home and ``/tmp`` are empty, and gone afterwards. Raises UsageError (no
-    image, no directory), HostError (no engine), IntegrityError, StorageError.
+    outputs go. ``contain``: home and ``/tmp`` are empty, and gone afterwards. ``keys``: the image
+    must be signed with one of them. Raises UsageError (no image, no directory), HostError (no
+    engine), SignatureError, IntegrityError, StorageError.
     """
     image = open_image(path)
     work = Path(os.path.abspath(directory or ""))
     if not work.is_dir():
         raise UsageError(f"run {path}: the work directory {work} is not a directory")
-    chosen = choose_engine(image.kind, engine)
-    request = RunRequest(image, tuple(arguments), work)
+    chosen = choose_engine(image.kind, _engine_of(image, engine))
+    # What runs in the image cannot see the image's file: it is told.
+    found = require(image, keys) if keys else signatures(image, check=False)
+    said = "not checked: a Docker Engine keeps no signatures"
+    variables = {SIGNATURE_VARIABLE: said if image.kind == KIND else statement(found)}
+    identity = run_identity(image) if keys else ""
+    request = RunRequest(image, tuple(arguments), work, None, variables, identity)
     if not contain:
         return chosen.run(request)
     # Not in /tmp, which may be small: the notebook's own temporary files go there.

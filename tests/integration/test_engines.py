@@ -22,7 +22,7 @@ from images import write  # noqa: E402
 import nbrw_builder  # noqa: E402
 import nbrw_runtime  # noqa: E402
 from nbrw_builder.entry import Entry, LayerPlan  # noqa: E402
-from nbrw_builder.image import RUNSCRIPT  # noqa: E402
+from nbrw_builder.image import ENTRYPOINT, RUNSCRIPT  # noqa: E402
 
 pytestmark = pytest.mark.integration
 BUSYBOX = Path("/bin/busybox")
@@ -63,7 +63,10 @@ def images(tmp_path_factory):
             Entry("/var/tmp", 0o1777),
             Entry("/.singularity.d/env/90-environment.sh", data=b"export FROM_IMAGE=yes\n"),
             Entry("/.singularity.d/env/99-base.sh", data=b""),
-            Entry(RUNSCRIPT, 0o755, data=b'#!/bin/sh\nexec "$@"\n'),
+            *(
+                Entry(path, 0o755, data=b'#!/bin/sh\nexec "$@"\n')
+                for path in (RUNSCRIPT, ENTRYPOINT)
+            ),
         ),
     )
     place = Path(tempfile.mkdtemp(prefix="nbrw-engines-"))
