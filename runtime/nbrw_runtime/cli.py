@@ -1,17 +1,20 @@
-"""The commands of an image: repeat, why, inspect, cache, exec, kernel, help."""
+"""The commands of an image: repeat, why, inspect, cache, those for clusters, exec, kernel, help."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nbrw_runtime import __version__, cache_cli, why_cli
+from nbrw_runtime import __version__, batch_cli, cache_cli, cluster_cli, cluster_options, why_cli
+from nbrw_runtime.digest import Digest, digest_bytes
 from nbrw_runtime.errors import (
     EXIT_CELL,
     EXIT_DIFFERENT,
@@ -21,6 +24,7 @@ from nbrw_runtime.errors import (
     NbrwError,
     UsageError,
 )
+from nbrw_runtime.left_behind import LEFT_BEHIND_PATH, read_left_behind
 from nbrw_runtime.recipe import RECIPE_PATH, Recipe, read_recipe
 from nbrw_runtime.tolerance import DEFAULT, Tolerance, parse_tolerance
 
@@ -38,6 +42,7 @@ examples:
   repeat --verify                 run every cell; exit code 4 if outputs or files differ
   repeat --from 3 --dry-run       say what would be done, and do nothing
   repeat --from 3 --json -o out.ipynb
+  repeat --cluster tcp://login1:8786        its tasks on workers of this image elsewhere
 """
 
 
@@ -84,12 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         "--no-keep", dest="keep", action="store_false",
         help="neither use what earlier repeats computed nor keep what this one does",
     )  # fmt: skip
+    cluster_options.add(repeat)
     add("--json", action="store_true", help="print the report as JSON")
     add("--report", type=Path, metavar="FILE.json", help="write the report as JSON as well")
     why_cli.add_parser(commands)
     inspect = commands.add_parser("inspect", help="say what is in the image")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     cache_cli.add_parser(commands)
+    cluster_cli.add_parsers(commands)
+    batch_cli.add_parsers(commands)
     run = commands.add_parser("exec", help="run a program in the image")
     run.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT...]")
     kernel = commands.add_parser("kernel", help="be a Jupyter kernel (for kernelspec nbrw-repeat)")
@@ -101,7 +109,17 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["slurm-keeper"]:  # nobody's but ours
+        from nbrw_runtime.slurm_keeper import keep
+
+        return keep(words[1], int(words[2]))
+    rest: list[str] = []
+    if "--" in words and words[0] in _WITH_REST:
+        # argparse gives what follows an option to no positional argument of any number.
+        words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
+    options = parser.parse_args(words)
+    options.rest = rest
     if options.command in (None, "help"):
         parser.print_help()
         return EXIT_OK
@@ -134,15 +152,29 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _recipe_path() -> str:
+    return os.environ.get("NBRW_RECIPE", RECIPE_PATH)
+
+
 def _recipe() -> Recipe:
-    path = os.environ.get("NBRW_RECIPE", RECIPE_PATH)
+    return _recipe_and_digest()[0]
+
+
+def _recipe_and_digest() -> tuple[Recipe, Digest]:
+    path = _recipe_path()
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(
             f"read {path}: {error.strerror}; this command runs inside an image of nbrw"
         ) from error
-    return read_recipe(data, path)
+    recipe = read_recipe(data, path)
+    # Of a partial image who unpacked it says what it lacks.
+    left = Path(path).with_name(Path(LEFT_BEHIND_PATH).name)
+    if left.exists():
+        found = read_left_behind(left.read_bytes(), str(left))
+        recipe = replace(recipe, left_behind=found)
+    return recipe, digest_bytes(data)
 
 
 def _tolerance(text: str) -> Tolerance:
@@ -153,21 +185,21 @@ def _tolerance(text: str) -> Tolerance:
 
 
 def _repeat(options: argparse.Namespace) -> int:
-    recipe = _recipe()
+    recipe, identity = _recipe_and_digest()
+    from nbrw_runtime.held_directory import held
     from nbrw_runtime.parameters import parse_value
     from nbrw_runtime.plan import Request
     from nbrw_runtime.repeat import RepeatOptions, run_repeat
-    from nbrw_runtime.report import cells_phrase, report_text, report_to_json
+    from nbrw_runtime.report import (
+        NOT_CHECKED,
+        SIGNATURE_VARIABLE,
+        cells_phrase,
+        report_text,
+        report_to_json,
+    )
     from nbrw_runtime.session_file import write_atomically
-    from nbrw_runtime.view import hidden_mounts
 
-    hidden = hidden_mounts()
-    if hidden:
-        print(
-            f"nbrw: the container mounts {hidden[0]} over files of the image; "
-            "start it without that mount",
-            file=sys.stderr,
-        )
+    if _files_are_hidden():
         return EXIT_HOST
     if (options.start is not None) + options.everything + bool(options.cells) > 1:
         raise UsageError("repeat --from, --cells and --all: give one of them")
@@ -177,9 +209,10 @@ def _repeat(options: argparse.Namespace) -> int:
     if options.verify and not chosen:
         request = Request(everything=True, word="--verify")
     watch = _line if sys.stderr.isatty() and not options.json else _nothing
-    report = run_repeat(
-        recipe,
-        RepeatOptions(
+    with contextlib.ExitStack() as stack:
+        path = options.report and Path(os.path.abspath(options.report))
+        place = path and stack.enter_context(held(path))
+        chosen_options = RepeatOptions(
             options.notebook,
             request,
             options.dry_run,
@@ -192,12 +225,14 @@ def _repeat(options: argparse.Namespace) -> int:
             options.tolerance,
             options.keep and not options.verify,
             options.tasks and not options.verify and not options.everything,
-        ),
-        watch,
-    )
-    text = json.dumps(report_to_json(report), indent=1)
-    if options.report:
-        write_atomically(Path(os.path.abspath(options.report)), text.encode() + b"\n")
+            stack.enter_context(cluster_options.opened(options, str(identity))),
+            identity,
+            " ".join(os.environ.pop(SIGNATURE_VARIABLE, NOT_CHECKED).split()),
+        )
+        report = run_repeat(recipe, chosen_options, watch)
+        text = json.dumps(report_to_json(report), indent=1)
+        if place:
+            write_atomically(place, text.encode() + b"\n")
     print(text if options.json else report_text(report))
     failed = [cell for cell in report.cells if cell.action == "failed"]
     for cell in failed:
@@ -213,6 +248,20 @@ def _repeat(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return EXIT_DIFFERENT
+
+
+def _files_are_hidden() -> bool:
+    """Whether the container lacks files of the image; then it is said."""
+    from nbrw_runtime.view import hidden_mounts
+
+    hidden = hidden_mounts()
+    for mount in hidden[:1]:
+        print(
+            f"nbrw: the container mounts {mount} over files of the image; "
+            "start it without that mount",
+            file=sys.stderr,
+        )
+    return bool(hidden)
 
 
 def _line(text: str) -> None:
@@ -235,6 +284,16 @@ def _inspect(options: argparse.Namespace) -> int:
     description = describe(_recipe())
     print(json.dumps(description, indent=1) if options.json else describe_text(description))
     return EXIT_OK
+
+
+def _role(options: argparse.Namespace) -> int:
+    """The scheduler or a worker."""
+    from nbrw_runtime.digest import digest_file
+
+    recipe = _recipe()
+    if _files_are_hidden():
+        return EXIT_HOST
+    return cluster_cli.run(options, recipe, str(digest_file(_recipe_path())[0]))
 
 
 def _exec(options: argparse.Namespace) -> int:
@@ -264,11 +323,17 @@ def _kernel(options: argparse.Namespace) -> int:
     os.execve(argv[0], argv, kernel_environment(recipe, scratch))
 
 
+#: What stands after ``--`` is for another program.
+_WITH_REST = {"scheduler", "worker", "kubernetes", *(f"{s}-script" for s in batch_cli.SYSTEMS)}
 _COMMANDS = {
     "repeat": _repeat,
     "why": _why,
     "inspect": _inspect,
     "cache": cache_cli.run,
+    "scheduler": _role,
+    "worker": _role,
+    **{f"{system}-script": batch_cli.run for system in batch_cli.SYSTEMS},
+    "kubernetes": batch_cli.run,
     "exec": _exec,
     "kernel": _kernel,
 }

@@ -77,7 +77,7 @@ def main() -> None:
         if orders.mode == "repeat":
             from nbrw_runtime import dask_redirect
 
-            dask_redirect.install()
+            dask_redirect.install(orders.cluster)
         session.begin(orders, app.shell)
     app.start()
 

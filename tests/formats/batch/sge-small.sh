@@ -1,0 +1,93 @@
+#!/bin/bash
+#$ -N repeat
+#$ -S /bin/bash
+#$ -cwd
+#$ -j y
+#$ -pe mpi 2
+
+# qsub THIS-FILE, in the work directory, which all nodes must see. The parallel environment (qconf
+# -spl lists them) decides on how many nodes the slots are.
+# One job: a scheduler, 2 workers and a repeat, all from one image.
+set -u
+image=/share/a.sif
+options=()
+# shellcheck disable=SC2016  # words as they were given
+arguments=()
+
+# What an image that is around the caller has set would break the ones that are started here.
+for name in $(compgen -e); do
+  case $name in APPTAINER* | SINGULARITY* | LD_* | PYTHON*) unset "$name" ;; esac
+done
+
+fail() {
+  echo "job: $*" >&2
+  exit 5
+}
+
+engine=$(command -v apptainer || command -v singularity) ||
+  fail "start the image: there is no apptainer on $(hostname); load its module in this script"
+[ -r "$image" ] ||
+  fail "start $image: it cannot be read on $(hostname); print this script with --image PATH"
+place=$(mktemp -d "$PWD/.nbrw-job-XXXXXX") || fail "use $PWD: it cannot be written"
+run=("$engine" -q run "${options[@]+"${options[@]}"}" "$image")
+tls=()
+scheduler='' repeat='' code=5
+
+# shellcheck disable=SC2317  # called when the script ends
+finish() {
+  trap '' TERM INT
+  # Workers end when their scheduler has, and then remove what they have on the node's disk.
+  for pid in $repeat $scheduler; do kill "$pid" 2>/dev/null; done
+  # Who cancels a job may give it little time to end.
+  case $code in 130 | 143) rm -rf "$place" ;; esac
+  for signal in TERM KILL; do
+    for _ in $(seq 50); do
+      [ -n "$(jobs -rp)" ] || break
+      sleep 0.2
+    done
+    for pid in $(jobs -rp); do kill "-$signal" "$pid" 2>/dev/null; done
+  done
+  if [ "$code" -ne 0 ] && [ -d "$place" ]; then
+    tail -n 20 "$place"/*.log >&2
+  fi
+  rm -rf "$place"
+  exit "$code"
+}
+trap finish EXIT
+trap 'code=143; exit' TERM
+trap 'code=130; exit' INT
+
+"${run[@]}" scheduler --scheduler-file "$place/scheduler.json" --port 0 \
+  "${tls[@]+"${tls[@]}"}" >"$place/scheduler.log" 2>&1 &
+scheduler=$!
+for _ in $(seq 600); do
+  [ -s "$place/scheduler.json" ] && break
+  kill -0 "$scheduler" 2>/dev/null || break
+  sleep 0.1
+done
+[ -s "$place/scheduler.json" ] || fail "start the scheduler: it does not answer"
+
+{
+  printf 'cd %q || exit 5\n' "$PWD"
+  printf 'exec'
+  printf ' %q' "${run[@]}" worker "scheduler-file:$place/scheduler.json" "${tls[@]+"${tls[@]}"}"
+  echo ' --workers 2 --cores 1'
+} >"$place/worker.sh"
+start_workers() {
+  trap 'kill $(jobs -p)' TERM
+  # shellcheck disable=SC2013  # names of hosts have no spaces
+  for host in $(awk '{print $1}' "$PE_HOSTFILE" | sort -u); do
+    qrsh -inherit -nostdin "$host" /bin/bash "$place/worker.sh" &
+  done
+  wait
+}
+start_workers >"$place/workers.log" 2>&1 &
+
+"${run[@]}" repeat --cluster "scheduler-file:$place/scheduler.json" --workers 2 \
+  "${tls[@]+"${tls[@]}"}" "${arguments[@]+"${arguments[@]}"}" &
+repeat=$!
+# A signal ends the wait, and the script.
+wait "$repeat"
+code=$?
+repeat=''
+exit
