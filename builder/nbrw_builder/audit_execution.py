@@ -101,6 +101,7 @@ class Execution:
             cwd=str(self.job.cwd),
             author_cwd=str(self.job.cwd),
             written=str(self.job.directory.written),
+            traces=str(self.job.directory.trace / f"{self.record.trace:04d}"),
         )
         for old in self.job.directory.written.glob("*.json"):
             old.unlink()

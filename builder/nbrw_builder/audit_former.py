@@ -13,12 +13,12 @@ from nbrw_builder.audit_inputs import changed_since, written_in
 from nbrw_builder.audit_traces import load_traces
 from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import source_of
-from nbrw_builder.trace_part import PartialTrace, is_installed, part_of
+from nbrw_builder.trace_part import PartialTrace, part_of
 from nbrw_builder.uses import collect, connection_file
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import Digest
-from nbrw_runtime.paths import is_system
+from nbrw_runtime.paths import is_installed, is_system
 from nbrw_runtime.recipe import Environment, Recipe
 from nbrw_runtime.trace import Trace
 from nbrw_runtime.walk import Audit

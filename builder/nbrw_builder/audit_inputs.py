@@ -16,10 +16,10 @@ from pathlib import Path
 from nbrw_builder.audit_directory import Run
 from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import source_of
-from nbrw_builder.trace_part import is_software
 from nbrw_builder.uses import connection_file
 from nbrw_runtime.checkpoint import Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
+from nbrw_runtime.paths import is_software
 from nbrw_runtime.result import lasting_variables
 from nbrw_runtime.trace import Event, Kind, Trace
 

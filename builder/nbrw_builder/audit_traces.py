@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbrw_builder.audit_directory import AuditDirectory, AuditState
 from nbrw_builder.trace_file import read_trace
+from nbrw_builder.trace_merge import merged
 from nbrw_builder.trace_part import part_of
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.trace import Trace
@@ -42,8 +43,9 @@ def load_traces(
         found = sorted(directory.trace.glob(f"{run.trace}.jsonl*"))
         if not found:
             return None
+        elsewhere = sorted(directory.trace.glob(f"{run.trace}.worker-*.jsonl"))
         try:
-            trace = read_trace(found[0])
+            trace = merged(read_trace(found[0]), [read_trace(path) for path in elsewhere])
         except (OSError, FormatError):
             return None
         if only is not None:

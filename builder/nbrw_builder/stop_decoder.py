@@ -17,6 +17,7 @@ from nbrw_builder.file_changes import FileChanges
 from nbrw_builder.syscalls import OPENS
 from nbrw_builder.trace_writer import TraceWriter
 from nbrw_runtime import tracee_memory as memory
+from nbrw_runtime.file_facts import facts_of
 
 _MARKER = b"/nbrw/cell/"
 _AT_FDCWD = -100
@@ -51,8 +52,10 @@ class Decoder:
         ignored: Sequence[str],
         preserved: Path,
         window_ended: Callable[[int, dict[str, Any]], None],
+        all_mark: bool = False,
     ) -> None:
         self._kernel = kernel
+        self._all_mark = all_mark  # cells are marked by any process, not only by the kernel
         self._writer = writer
         self._clock = clock
         tops = [prefix.rstrip("/") for prefix in (*ignored, *_NOT_FILES)]
@@ -193,7 +196,7 @@ class Decoder:
         """Write down what was seen of calls whose process goes on already."""
         reads, self._reads = self._reads, []
         for kind, when, group, cell, origin, path, status, result, flags in reads:
-            facts = _facts(status) if status is not None else None
+            facts = facts_of(status) if status is not None else None
             key = (
                 group,
                 kind,
@@ -234,7 +237,7 @@ class Decoder:
         if status is not None and not stat.S_ISREG(status.st_mode):
             existed = False  # a terminal, a pipe, a directory: not a file to keep
         record = self._record(
-            "write", tid, path=path, flags=words, facts=_facts(status) if status else None
+            "write", tid, path=path, flags=words, facts=facts_of(status) if status else None
         )
         if existed and status is not None:
             if "read" in words and "truncate" not in words:
@@ -298,7 +301,7 @@ class Decoder:
         if path is None or self._is_ignored(path):
             return None
         status = _lstat(path)
-        record = self._record("remove", tid, path=path, facts=_facts(status) if status else None)
+        record = self._record("remove", tid, path=path, facts=facts_of(status) if status else None)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             self._keep(record, path, status, by_name_only=True)
             self._changes.touch(path, True)
@@ -391,7 +394,7 @@ class Decoder:
             "exec",
             tid,
             path=path,
-            facts=_facts(status) if status else None,
+            facts=facts_of(status) if status else None,
             detail={"argv": [word.decode("utf-8", "backslashreplace") for word in words]},
         )
         return Pending(tid, "execve", record)
@@ -436,7 +439,9 @@ class Decoder:
     def _marker(self, tid: int, address: int) -> None:
         self.settle()
         text = memory.read_string(tid, address, 64)
-        if not text.startswith(_MARKER) or self._group(tid) != self._kernel:
+        if not text.startswith(_MARKER):
+            return
+        if self._group(tid) != self._kernel and not self._all_mark:
             return
         number, _, edge = text[len(_MARKER) :].partition(b"/")
         if not number.isdigit() or edge not in (b"begin", b"end"):
@@ -551,19 +556,6 @@ def _made(
 def _is_readable(path: str, status: os.stat_result) -> bool:
     """Whether a file that could be looked at can be read, too."""
     return status.st_mode & 0o444 == 0o444 or os.access(path, os.R_OK)
-
-
-def _facts(status: os.stat_result) -> dict[str, int]:
-    return {
-        "device": status.st_dev,
-        "inode": status.st_ino,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "ctime_ns": status.st_ctime_ns,
-        "mode": status.st_mode,
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from nbrw_runtime.paths import is_system
+from nbrw_runtime.paths import is_software
 from nbrw_runtime.trace import Event, Kind, Trace
 
 _LOADS = (Kind.READ, Kind.EXEC)
@@ -34,19 +34,6 @@ def part_of(trace: Trace, cells: Mapping[int, int]) -> PartialTrace:
             events.append(replace(event, cell=None, origin=None))
     gaps = tuple(gap for gap in trace.gaps if not gap.cell or gap.cell in cells)
     return PartialTrace(trace.header, tuple(events), gaps, trace.complete, trace.events)
-
-
-def is_software(path: str) -> bool:
-    """Whether what was read once stays loaded: code, libraries, settings."""
-    name = path.rpartition("/")[2]
-    if name.endswith((".py", ".pyc", ".pth", ".cfg", ".toml")) or ".so" in name:
-        return True
-    return is_system(path) or is_installed(path) or any(p[:1] == "." for p in path.split("/"))
-
-
-def is_installed(path: str) -> bool:
-    """Whether a path is in a Python installation."""
-    return "-packages/" in path or "/lib/python" in path
 
 
 def _moved(event: Event, cells: Mapping[int, int]) -> Event:

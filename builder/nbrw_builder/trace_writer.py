@@ -19,12 +19,16 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circu
 
 
 class TraceWriter:
-    """Writes one trace. What has been flushed is readable even if the writer is killed."""
+    """Writes one trace. What has been flushed is readable even if the writer is killed.
 
-    def __init__(self, path: Path, header: Header) -> None:
+    ``plain``: not compressed, for a reader without zstd.
+    """
+
+    def __init__(self, path: Path, header: Header, plain: bool = False) -> None:
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  (closed by close)
         # Level 1 is an eighth of level 3's time here, and traces are small either way.
-        self._stream = zstandard.ZstdCompressor(level=1).stream_writer(self._file)
+        compressor = zstandard.ZstdCompressor(level=1)
+        self._stream = None if plain else compressor.stream_writer(self._file)
         self._lines: list[str] = [_encode(to_json(header))]
 
     def add(self, record: dict[str, Any]) -> None:
@@ -36,13 +40,15 @@ class TraceWriter:
     def flush(self) -> None:
         """Let a reader see all that was added."""
         if self._lines:
-            self._stream.write(("\n".join(self._lines) + "\n").encode("ascii"))
+            (self._stream or self._file).write(("\n".join(self._lines) + "\n").encode("ascii"))
             self._lines = []
-        self._stream.flush(zstandard.FLUSH_BLOCK)
+        if self._stream is not None:
+            self._stream.flush(zstandard.FLUSH_BLOCK)
 
     def close(self) -> None:
         """End the trace; a reader then calls it complete."""
         self.add({"kind": "end"})
         self.flush()
-        self._stream.flush(zstandard.FLUSH_FRAME)
+        if self._stream is not None:
+            self._stream.flush(zstandard.FLUSH_FRAME)
         self._file.close()

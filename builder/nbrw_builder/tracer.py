@@ -13,8 +13,10 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,15 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--written", type=Path, help="directory of each cell's file list")
     parser.add_argument("--number", type=int, default=1, help="of the trace, if it is free")
     parser.add_argument("--ignore", action="append", default=[], help="path that is not traced")
+    parser.add_argument(
+        "--worker", action="store_true", help="a Dask worker: it reads its trace, which then goes"
+    )
     parser.add_argument("program", nargs="+", help="program and arguments, after --")
     options = parser.parse_args(arguments)
     out = Path(os.path.abspath(options.out))
     out.mkdir(parents=True, exist_ok=True)
     written = Path(os.path.abspath(options.written)) if options.written else None
-    trace = _reserve(out, options.number)
-    refused = _start_tracer(trace, written, options.ignore, options.program)
+    trace = _reserve(out, options.number, ".jsonl" if options.worker else ".jsonl.zst")
+    if options.worker:
+        from nbrw_runtime.worker_witness import VARIABLE
+
+        os.environ[VARIABLE] = str(trace)
+    refused = _start_tracer(trace, written, options.ignore, options.program, options.worker)
     if refused is not None:
         trace.unlink(missing_ok=True)
+        if options.worker:
+            shutil.rmtree(out, ignore_errors=True)
         os.environ[FALLBACK_VARIABLE] = json.dumps(
             {
                 "trace": str(trace.with_suffix("")),
@@ -55,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 127
 
 
-def _reserve(out: Path, number: int) -> Path:
+def _reserve(out: Path, number: int, suffix: str) -> Path:
     """The first free trace file from this number on, made so that no other run takes it."""
     while True:
-        path = out / f"{number:04d}.jsonl.zst"
-        if not path.with_suffix("").exists():
+        path = out / f"{number:04d}{suffix}"
+        if not (out / f"{number:04d}.jsonl").exists():
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
                 return path
@@ -67,7 +78,11 @@ def _reserve(out: Path, number: int) -> Path:
 
 
 def _start_tracer(
-    trace: Path, written: Path | None, ignored: Sequence[str], argv: Sequence[str]
+    trace: Path,
+    written: Path | None,
+    ignored: Sequence[str],
+    argv: Sequence[str],
+    worker: bool,
 ) -> str | None:
     """Fork the tracer and let it attach to this process; returns why it could not, or None."""
     kernel = os.getpid()
@@ -81,7 +96,7 @@ def _start_tracer(
                 os._exit(0)
             os.close(to_tracer[1])
             os.close(to_kernel[0])
-            _trace(kernel, trace, written, ignored, argv, to_tracer[0], to_kernel[1])
+            _trace(kernel, trace, written, ignored, argv, to_tracer[0], to_kernel[1], worker)
         finally:
             os._exit(1)
     os.close(to_tracer[0])
@@ -117,6 +132,7 @@ def _trace(
     argv: Sequence[str],
     from_kernel: int,
     to_kernel: int,
+    worker: bool,
 ) -> None:
     """The tracer's life."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -132,8 +148,9 @@ def _trace(
     from nbrw_runtime.trace import Header
 
     calls = traced_calls()
-    header = Header("ptrace", kernel, str(Path.cwd()), tuple(argv), tuple(sorted(calls.values())))
-    writer = TraceWriter(trace, header)
+    names = tuple(sorted(calls.values()))
+    header = Header("ptrace", kernel, str(Path.cwd()), tuple(argv), names, time.time())
+    writer = TraceWriter(trace, header, plain=worker)
     writer.flush()
     os.write(to_kernel, json.dumps([os.getpid(), *calls]).encode())
     if os.read(from_kernel, 1) != b"x":
@@ -158,12 +175,15 @@ def _trace(
         ignored,
         trace.parent / "preserved",
         lambda cell, value: write_window(written, cell, value),
+        all_mark=worker,
     )
     try:
         TracerLoop(kernel, calls, writer, decoder, done).run()
     finally:
         writer.close()
         done()
+        if worker:
+            shutil.rmtree(trace.parent, ignore_errors=True)
     os._exit(0)
 
 

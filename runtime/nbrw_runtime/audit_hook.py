@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 
+from nbrw_runtime.file_facts import facts_of
 from nbrw_runtime.window import left_by_window
 
 #: The audit event by which the session marks cells: readlink, the tracer's mark, has none.
@@ -26,10 +27,12 @@ _GAP = (
 
 
 class HookTrace:
-    """Writes one trace from audit events."""
+    """Writes one trace from audit events; ``gap`` is what it begins with. Workers are sent the text
+    of this, too.
+    """
 
-    def __init__(self, trace: str, written: str, ignored: list[str], reason: str) -> None:
-        self._stream = open(trace, "w", encoding="ascii", buffering=1)  # noqa: SIM115
+    def __init__(self, stream: Any, written: str, ignored: list[str], gap: str) -> None:
+        self._stream = stream
         self._written = written
         self._ignored = tuple(ignored) + _NOT_FILES
         self._began = time.monotonic()
@@ -39,9 +42,10 @@ class HookTrace:
         header = {
             "format": "nbrw.trace", "version": 1, "backend": "audithook",
             "kernel_pid": os.getpid(), "cwd": os.getcwd(), "argv": list(sys.orig_argv),
+            "began": time.time(),
         }  # fmt: skip
         self._put(header)
-        self._put({"kind": "gap", "reason": _GAP.format(reason=reason), "time": 0.0})
+        self._put({"kind": "gap", "reason": gap, "time": 0.0})
 
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         """What :func:`sys.addaudithook` calls."""
@@ -61,7 +65,7 @@ class HookTrace:
         elif event == CELL_EVENT:
             self._marker(*args)
         elif event in ("os.listdir", "os.scandir"):
-            self._note("list", args[0] if args[0] is not None else ".")
+            self.note("list", args[0] if args[0] is not None else ".")
         elif event in ("os.remove", "os.rmdir"):
             self._touch(args[0], "remove")
         elif event == "os.rename":
@@ -91,9 +95,10 @@ class HookTrace:
         if writes:
             self._touch(path, "write")
         else:
-            self._note("read", path)
+            self.note("read", path)
 
-    def _note(self, kind: str, path: Any) -> None:
+    def note(self, kind: str, path: Any) -> None:
+        """A path was used."""
         if isinstance(path, int):
             return
         name = os.path.abspath(os.fsdecode(path))
@@ -105,11 +110,7 @@ class HookTrace:
         except OSError as error:
             fields["result"] = -(error.errno or errno.ENOENT)
         else:
-            fields["facts"] = {
-                "device": status.st_dev, "inode": status.st_ino, "size": status.st_size,
-                "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns,
-                "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid,
-            }  # fmt: skip
+            fields["facts"] = facts_of(status)
         self._put(self._record(kind, fields))
 
     def _touch(self, path: Any, kind: str) -> None:
@@ -125,6 +126,10 @@ class HookTrace:
             fields["flags"] = ["existed"] if existed else ["create"]
         self._put(self._record(kind, fields))
 
+    def begun(self) -> None:
+        """The process has started: what follows is its work."""
+        self._put(self._record("cell", {"flags": ["begin"]}))
+
     def _marker(self, cell: int, edge: str) -> None:
         if edge == "begin":
             self._cell = cell
@@ -133,9 +138,13 @@ class HookTrace:
             self._cell = None
             self._end_window(cell)
 
+    def end_window(self) -> dict[str, list[str]]:
+        """What the window left; then a new one begins."""
+        touched, self._touched = self._touched, {}
+        return left_by_window(touched)
+
     def _end_window(self, cell: int) -> None:
-        left = left_by_window(self._touched)
-        self._touched = {}
+        left = self.end_window()
         if self._written:
             os.makedirs(self._written, exist_ok=True)
             target = os.path.join(self._written, f"{cell}.json")
@@ -167,5 +176,7 @@ _HANDLED = frozenset(
 def install(settings: str) -> None:
     """Begin to write a trace, as the tracer asks by ``NBRW_AUDIT_HOOK`` (its text)."""
     value = json.loads(settings)
-    trace = HookTrace(value["trace"], value["written"], value["ignore"], value["reason"])
+    stream = open(value["trace"], "w", encoding="ascii", buffering=1)  # noqa: SIM115
+    gap = _GAP.format(reason=value["reason"])
+    trace = HookTrace(stream, value["written"], value["ignore"], gap)
     sys.addaudithook(trace.hook)

@@ -95,13 +95,20 @@ class Gap:
 
 @dataclass(frozen=True)
 class Header:
-    """How a trace was taken. ``kernel_pid`` is the process whose events have the role "kernel"."""
+    """How a trace was taken. ``kernel_pid`` is the process whose events have the role "kernel".
+
+    ``began`` is in seconds since the epoch. Traces of workers elsewhere have the ``role``
+    ``worker`` and the ``host`` that they are of.
+    """
 
     backend: str
     kernel_pid: int
     cwd: str
     argv: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
+    began: float = 0.0
+    role: str = ""
+    host: str = ""
     format: str = TRACE_FORMAT
     version: int = TRACE_VERSION
 
