@@ -9,10 +9,11 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# need COMMAND:PACKAGE...: install the packages whose command is missing (Debian and Ubuntu)
+# need COMMAND:PACKAGE... or PATH:PACKAGE...: install the packages of what is missing (Debian, Ubuntu)
 need() {
   local pair packages=()
   for pair in "$@"; do
+    if [ -e "${pair%%:*}" ] && [ "${pair:0:1}" = / ]; then continue; fi
     # Programs for administrators are often not on an ordinary user's PATH.
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
   done

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
 import sys
+from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 import docker_helper
 import site_helper
+
+# How long an example takes says something of the machine and nothing of the law.
+hypothesis.settings.register_profile("nbrw", deadline=None)
+hypothesis.settings.load_profile("nbrw")
 
 # A shell starts what runs in the background with these ignored, and children inherit it: then a
 # test that sends one would wait for ever.
@@ -18,6 +26,41 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         _usual = signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
         signal.signal(_number, _usual)
+
+
+# -- `.ci/run` runs the files in two processes (pytest-xdist) ----------------------------------
+
+
+@functools.cache
+def _takes_turns(path: Path) -> bool:
+    """Whether a file's tests use the one site or Docker Engine that there is."""
+    text = path.read_text(encoding="utf-8")
+    return "pytest.mark.site" in text or "pytest.mark.docker" in text
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that the processes end at about the same time."""
+    items.sort(
+        key=lambda item: (
+            not _takes_turns(item.path),
+            not item.get_closest_marker("integration"),
+        )
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests share what they built: a process takes whole files; one takes all that use the
+    site or the Docker Engine.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "site and Docker" if _takes_turns(config.rootpath / path) else path
+
+    return Files(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,3 +99,12 @@ def docker_host():
         pytest.skip("needs root and dockerd (package docker.io)")
     with docker_helper.docker_engine() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def climate_author(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Ada with her project and its image ``climate.sif``; what nbrw-build said of that."""
+    from author import Author  # beside the tests that use it
+
+    author = Author.make(tmp_path_factory.mktemp("ada"))
+    return author, author.build("climate.sif")

@@ -13,7 +13,8 @@ from nbrw_runtime.records import from_json
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Modules of one benchmark import each other by their bare names, which are no other's.
-sys.path.append(str(BENCHMARKS / "tasks"))
+for _name in ("tasks", "cluster"):
+    sys.path.append(str(BENCHMARKS / _name))
 
 
 def module(path):
@@ -25,6 +26,7 @@ def module(path):
     return loaded
 
 
+cluster = module("cluster/run")
 figures = module("checkpoint/figures")
 growth = module("plan/growth")
 notebooks = module("checkpoint/bench_notebooks")
@@ -173,6 +175,28 @@ def test_an_edit_gives_the_results_that_it_says(edit, tmp_path, monkeypatch):
         exec(edit.source(edited, str(tmp_path)), space)
         space["wait"].__code__ = (lambda: None).__code__
         assert space["pipeline"](lambda function, *args: function(*args)) == right
+
+
+def test_a_start_on_a_cluster_is_measured_against_its_own_peer(capsys):
+    """By medians; a goal that one of the two ways misses is named."""
+    seconds = {contender.name: 2.0 for contender in cluster.CONTENDERS}
+    found = {name: [{"first": s, "all": s}] * 3 for name, s in seconds.items()}
+    assert cluster.report(found, 8) == 0
+    slow = "repeat --cluster slurm"
+    found[slow] = [{"first": s, "all": 9.0} for s in (3.2, 90.0, 1.0)]
+    assert cluster.report(found, 8) == 1
+    said = capsys.readouterr().out
+    assert f"Goal missed: {slow}: 1.60 of the peer's time" in said and said.count("missed") == 1
+    found[slow] = [{"first": 2.9, "all": 9.0}] * 3
+    assert cluster.report(found, 8) == 0
+
+
+def test_what_runs_on_a_cluster_is_shell(tmp_path):
+    """Each contender's lines, with the number of workers in their place."""
+    for contender in cluster.CONTENDERS:
+        text = contender.command(8)
+        assert "{" + "workers}" not in text and "8" in text
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
 @pytest.mark.integration

@@ -33,6 +33,7 @@ FORMATS = Path(__file__).with_name("formats")
         ("report-v1/report.json", Report),
         ("report-v1/verified.json", Report),
         ("report-v1/tasks.json", Report),
+        ("report-v1/signed.json", Report),
         ("result-v1/result.json", Result),
     ],
 )
@@ -129,7 +130,18 @@ def test_the_sample_of_a_trace_is_read():
     assert [gap.pid for gap in trace.gaps] == [101]
 
 
-@pytest.mark.parametrize("name", ["report", "verified", "tasks"])
+def test_the_sample_of_a_workers_trace_is_read():
+    """Of a worker on another machine: what only it can read, and Dask's own connections."""
+    trace = read_trace(FORMATS / "trace-v1/0001.worker-1.jsonl")
+    assert (trace.header.role, trace.header.host) == ("worker", "node1")
+    assert [event.cell for event in trace.events] == [0, 2, 2, 2]
+    details = [event.detail for event in trace.events[1:]]
+    assert details[0] == {"preserved": "0001.worker-1-1"}
+    assert details[1] == {"names": ["one.csv", "two.csv"]} and details[2]["cluster"]
+    assert [gap.cell for gap in trace.gaps] == [3]
+
+
+@pytest.mark.parametrize("name", ["report", "verified", "tasks", "signed"])
 def test_the_text_of_a_report_is_what_it_was(name):
     """What people see, and may have in their logs."""
     value = json.loads((FORMATS / f"report-v1/{name}.json").read_bytes())

@@ -13,14 +13,18 @@ RUNTIME = HERE.parent / "runtime/nbrw_runtime"
 BUILDER = HERE.parent / "builder/nbrw_builder"
 # Values and functions of values: whoever calls them brings the bytes.
 PURE_RUNTIME = {
-    "accesses", "cache_report", "checkpoint", "compare", "compare_content", "compare_html",
-    "compare_npy", "compare_png", "compare_text", "compare_tree", "dependency", "describe",
-    "describe_tasks", "errors", "image_software", "mount_table", "names", "outputs", "parameters",
-    "paths", "plan", "private_values", "recipe", "records", "report", "report_tasks", "result",
-    "task_bytecode", "task_evidence", "task_explain", "task_plan", "task_reasons", "task_record",
-    "task_summary", "tolerance", "trace", "units", "verification", "watched_calls", "why",
+    "accesses", "batch_scripts", "cache_report", "checkpoint", "clusters", "compare",
+    "compare_content", "compare_html", "compare_npy", "compare_png", "compare_text", "compare_tree",
+    "dependency", "describe", "describe_tasks", "errors", "image_software", "kubernetes_job",
+    "left_behind", "mount_table", "names", "needs", "outputs", "parameters", "paths", "plan",
+    "private_values", "recipe", "records", "report", "report_tasks", "result", "task_bytecode",
+    "task_evidence", "task_explain", "task_plan", "task_reasons", "task_record", "task_summary",
+    "tolerance", "trace", "units", "verification", "watched_calls", "why",
 }  # fmt: skip
-PURE_BUILDER = {"entry", "errors", "image", "noise", "packages", "private", "resolve", "uses"}
+PURE_BUILDER = {
+    "account", "challenge", "descriptor", "entry", "errors", "image", "noise", "packages",
+    "partial", "private", "reference", "resolve", "uses",
+}  # fmt: skip
 WORLD = {
     "asyncio", "ctypes", "docker", "fcntl", "ftplib", "glob", "http", "mmap", "multiprocessing",
     "os", "requests", "select", "shutil", "signal", "socket", "spython", "subprocess", "tempfile",
