@@ -147,13 +147,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=lambda text: [int(word) for word in text.split(",")],
                         default=[1_000, 10_000, 100_000], help="numbers of tasks")  # fmt: skip
     parser.add_argument("--parts", default=",".join(PARTS), help="some of them")
+    parser.add_argument("--only", metavar="TEXT", default="", help="workloads whose name has it")
     parser.add_argument("--quick", action="store_true", help="few tasks, one round")
     parser.add_argument("--environments", type=Path, help="where the others' are, or are made")
     parser.add_argument("--work", type=Path, help="where the temporary files go")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as well")
     options = parser.parse_args()
     parts = [part for part in PARTS if part in options.parts.split(",")]
-    workloads = chosen(options)
+    workloads = {
+        part: [workload for workload in found if options.only in workload.name]
+        for part, found in chosen(options).items()
+    }
     rounds = 1 if options.quick else options.rounds
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,9 @@ from nbrw_builder.build_image import WrittenImage, kind_of, replace_last_layer, 
 from nbrw_builder.cache import default_cache
 from nbrw_builder.checkpoint_layers import checkpoint_layers
 from nbrw_builder.contents import ContentOptions, software_layers
-from nbrw_builder.entry import Entry, LayerPlan
+from nbrw_builder.docker_client import is_reference, reference
+from nbrw_builder.docker_write import check_engine
+from nbrw_builder.entry import LayerPlan
 from nbrw_builder.errors import HostError, TraceError
 from nbrw_builder.host import RealHost
 from nbrw_builder.image import ImageConfig
@@ -31,17 +33,16 @@ from nbrw_builder.progress import Progress
 from nbrw_builder.relocate import ImageEnvironment, image_environment
 from nbrw_builder.resolve import Resolved, ResolveOptions, resolve
 from nbrw_builder.runtime_entries import runtime_support_entries
+from nbrw_builder.sbom_layer import recipe_layer
 from nbrw_builder.verify_image import VerifyRequest, engine_to_verify, verify_image
 from nbrw_runtime.cache_place import xdg_cache_home
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.errors import UsageError
 from nbrw_runtime.recipe import (
-    RECIPE_PATH,
     Environment,
     Recipe,
     RecipeLayer,
     recipe_cells,
-    write_recipe,
 )
 from nbrw_runtime.task_record import read_tasks
 from nbrw_runtime.task_summary import summary
@@ -53,7 +54,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class BuildRequest:
     """What to build. ``include_private`` are paths that are packed although they look private.
 
-    ``verify`` says how the image is repeated before the build ends; None: it is not.
+    ``verify`` says how the image is repeated before the build ends; None: it is not. ``sbom`` names
+    the formats of bills of materials that the image gets.
     """
 
     audit: AuditRequest
@@ -62,6 +64,7 @@ class BuildRequest:
     minimal: bool = False
     compression: str = "gzip"
     verify: VerifyRequest | None = None
+    sbom: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,12 @@ class _Clock:
 
 def _check(request: BuildRequest) -> None:
     out = request.out
-    if not out.parent.is_dir():
+    if is_reference(out):
+        reference(out)
+        check_engine()
+    elif not out.parent.is_dir():
         raise UsageError(f"write {out}: there is no directory {out.parent}; make it first")
-    if not os.access(out.parent, os.W_OK):
+    elif not os.access(out.parent, os.W_OK):
         raise HostError(f"write {out}: {out.parent} cannot be written; name another place")
     if kind_of(out) == "sif":
         find_program("mksquashfs")
@@ -164,14 +170,16 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         labels=labels,
     )
     layers = software_layers(
-        resolved, host, ContentOptions(runtime_root(), request.minimal, tuple(support))
+        resolved,
+        host,
+        ContentOptions(runtime_root(), request.minimal, tuple(support), audit.state.cwd),
     )
     layers += checkpoint_layers(audit.checkpoints, audit.directory.store.path)
     recipe: list[Recipe] = []
 
     def finish(packed: Sequence[Layer]) -> LayerPlan:
         recipe.append(_recipe(request, audit, resolved, environment, title, packed))
-        return _recipe_layer(recipe[0])
+        return recipe_layer(recipe[0], request.sbom, layers)
 
     config = ImageConfig(
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -200,16 +208,14 @@ def _pack(request: BuildRequest, audit: Audit, progress: Progress, clock: _Clock
         clock.ended("verify")
         final = replace(final, verification=found)
         written = replace_last_layer(
-            written, _recipe_layer(final), config=config, compression=request.compression
+            written,
+            recipe_layer(final, request.sbom, layers),
+            config=config,
+            compression=request.compression,
         )
         clock.ended("record")
     notes = (*audit.notes, *_notes(final.dependencies))
     return Built(written, final, notes, clock.seconds, audit.done)
-
-
-def _recipe_layer(recipe: Recipe) -> LayerPlan:
-    entry = Entry(RECIPE_PATH, data=write_recipe(recipe))
-    return LayerPlan("recipe", (entry,), directory=os.path.dirname(RECIPE_PATH))
 
 
 def _labels(audit: Audit, title: str) -> dict[str, str]:

@@ -7,10 +7,12 @@ import errno
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbrw_builder.cache import LayerCache, default_cache
+from nbrw_builder.docker_client import KIND, is_reference, reference
+from nbrw_builder.docker_write import write_docker
 from nbrw_builder.entry import LayerPlan
 from nbrw_builder.errors import ProcessError
 from nbrw_builder.image import Image, ImageConfig
@@ -26,9 +28,10 @@ Finish = Callable[[Sequence[Layer]], LayerPlan]
 
 @dataclass(frozen=True)
 class WrittenImage:
-    """What was written: ``kind`` is ``sif``, ``oci-dir`` or ``oci-tar``.
+    """What was written: ``kind`` is ``sif``, ``oci-dir``, ``oci-tar`` or ``docker-daemon``.
 
-    ``digest`` is the file's for a SIF, else the manifest's. ``layers`` are lowest first.
+    ``digest`` is the file's for a SIF, the image's id in a Docker Engine, else the manifest's.
+    ``layers`` are lowest first.
     """
 
     path: Path
@@ -38,7 +41,11 @@ class WrittenImage:
 
 
 def kind_of(out: Path) -> str:
-    """The kind of image that a name asks for: by its suffix, a directory without one we know."""
+    """The kind of image that a name asks for: by its suffix, a directory without one we know;
+    ``docker-daemon`` for what begins so.
+    """
+    if is_reference(out):
+        return KIND
     return {".sif": "sif", ".tar": "oci-tar"}.get(out.suffix, "oci-dir")
 
 
@@ -75,7 +82,9 @@ def write_image(
     """
     root = default_cache() if cache is None else cache
     out = Path(out)
-    if not out.parent.is_dir():
+    if is_reference(out):
+        config = replace(config, name=reference(out))
+    elif not out.parent.is_dir():
         raise UsageError(f"write {out}: there is no directory {out.parent}; make it first")
     if out.is_dir() != (kind_of(out) == "oci-dir") and out.exists():
         other = "a directory" if out.is_dir() else "a file"
@@ -104,6 +113,8 @@ def replace_last_layer(
     Raises what :func:`write_image` raises.
     """
     root = default_cache() if cache is None else cache
+    if written.kind == KIND:
+        config = replace(config, name=reference(written.path))
     with _storage_errors(written.path, root):
         image = Image((*written.layers[:-1], pack(last, LayerCache(root))), config)
         return _write(image, written.path, root, lambda text: None, compression, None)
@@ -134,6 +145,8 @@ def _write_kind(
     if kind == "sif":
         squashfs = SquashfsCache(root) if level is None else SquashfsCache(root, level)
         return write_sif(image, out, squashfs, progress)
+    if kind == KIND:
+        return write_docker(image, progress)
     blobs = BlobCache(root, compression, level)
     write = write_archive if kind == "oci-tar" else write_directory
     digest = write(image, out, blobs, progress)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nbrw_builder.audit_execution import CellDone
 from nbrw_builder.build import Built
+from nbrw_builder.docker_client import KIND
 from nbrw_runtime.describe import describe, marks_lines, verification_lines
 from nbrw_runtime.outside import from_outside
 from nbrw_runtime.records import to_json
@@ -64,8 +65,8 @@ def _what(cell: CellDone | None) -> dict[str, str]:
     return {"action": cell.action, "reason": cell.reason} if cell is not None else {}
 
 
-def print_built(built: Built, console: Console) -> None:
-    """A few lines for a person."""
+def print_built(built: Built, console: Console, where: str = "") -> None:
+    """A few lines for a person; ``where`` the image is, if not at its path."""
 
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -95,9 +96,11 @@ def print_built(built: Built, console: Console) -> None:
     )
     path = built.image.path
     size = path.stat().st_size if path.is_file() else _size_below(path)
+    if built.image.kind == KIND:
+        size = sum(layer.size for layer in built.image.layers)
     for text in verification_lines(description):
         line(text)
-    line(f"wrote {path}: {built.image.kind}, {human_size(size)}, {built.image.digest}")
+    line(f"wrote {where or path}: {built.image.kind}, {human_size(size)}, {built.image.digest}")
 
 
 def _size_below(path: Any) -> int:

@@ -22,7 +22,7 @@ from nbrw_runtime.errors import IntegrityError, NbrwError
 from nbrw_runtime.recipe import RECIPE_PATH
 from nbrw_runtime.store import DirectoryStore
 
-_PACKED = ("blobs", "squashfs", "layers", "compressed")
+_PACKED = ("blobs", "squashfs", "layers", "compressed", "registry", "registry/uploads")
 _PACKED_BYTES = 40 << 30
 
 

@@ -13,7 +13,18 @@ import click
 
 from nbrw_builder import __version__
 from nbrw_builder.cache_commands import cache_command
+from nbrw_builder.export_command import export_command
+from nbrw_builder.registry.reference import Reference
+from nbrw_builder.registry_commands import (
+    OutputType,
+    access_of,
+    access_options,
+    pull_command,
+    push_command,
+)
+from nbrw_builder.sign_commands import sign_command, verify_command
 from nbrw_builder.why_command import why_command
+from nbrw_builder.worker_command import worker_command
 from nbrw_runtime.errors import (
     EXIT_DIFFERENT,
     EXIT_INTERRUPTED,
@@ -36,6 +47,8 @@ Examples:
   nbrw-build climate.ipynb -o climate.sif            for Apptainer
   nbrw-build climate.ipynb -o climate.tar            for docker load, podman, skopeo
   nbrw-build climate.ipynb -o climate                an OCI directory
+  nbrw-build climate.ipynb -o docker://registry.example.org/team/climate:v1
+  nbrw-build climate.ipynb -o docker-daemon:climate:v1   into a Docker Engine
   nbrw-build climate.ipynb -o a.sif -p threshold 5   with another parameter
   nbrw-build climate.ipynb -o a.sif -k ~/env/bin/python --timeout 600
   nbrw-build climate.ipynb -o climate.sif --verify   and repeat it in a clean container
@@ -48,8 +61,9 @@ Examples:
 )
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path), required=True, metavar="IMAGE",
-    help="What to write: NAME.sif, NAME.tar (OCI tar) or a directory (OCI layout).",
+    "-o", "--output", "out", type=OutputType(), required=True, metavar="IMAGE",
+    help="What to write: NAME.sif, NAME.tar (OCI tar), a directory (OCI layout), "
+    "docker://HOST/NAME:TAG (a registry), or docker-daemon:NAME:TAG (a Docker Engine).",
 )  # fmt: skip
 @click.option(
     "-k", "--kernel", metavar="NAME",
@@ -89,12 +103,17 @@ Examples:
     default=repr(DEFAULT.relative), show_default=True,
     help="How far numbers may differ for --verify.",
 )  # fmt: skip
+@access_options
+@click.option(
+    "--sbom", multiple=True, type=click.Choice(["spdx", "cyclonedx"]),
+    help="Put a bill of materials of what was used into the image. May be given several times.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.version_option(__version__, prog_name="nbrw-build")
 def build_command(
     notebook: Path,
-    out: Path,
+    out: Path | Reference,
     kernel: str | None,
     cwd: Path | None,
     parameters: Sequence[tuple[str, str]],
@@ -106,6 +125,9 @@ def build_command(
     compression: str,
     verify: bool,
     tolerance: Tolerance,
+    plain_http: bool,
+    authority: Path | None,
+    sbom: Sequence[str],
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -120,6 +142,7 @@ def build_command(
     from nbrw_builder.build import BuildRequest, build
     from nbrw_builder.build_report import as_json_object, print_built
     from nbrw_builder.progress import Progress, TerminalProgress
+    from nbrw_builder.registry_build import build_and_push, path_of
     from nbrw_builder.verify_image import VerifyRequest
 
     request = BuildRequest(
@@ -132,20 +155,27 @@ def build_command(
             {name: parse_value(text) for name, text in parameters},
             fresh,
         ),
-        out,
+        path_of(out),
         tuple(include_private),
         minimal,
         compression,
         VerifyRequest(tolerance, timeout, allow_errors) if verify else None,
+        tuple(sbom),
     )
     console = Console(stderr=True)
     watched = console.is_terminal and not quiet
-    with TerminalProgress(console) if watched else Progress() as progress:
-        built = build(request, progress)
-    if as_json:
-        click.echo(json.dumps(as_json_object(built), indent=1))
-    elif not quiet:
-        print_built(built, Console())
+    shown = TerminalProgress(console) if watched else Progress()
+    if isinstance(out, Reference):
+        access = access_of(plain_http, authority)
+        printer = None if quiet or as_json else Console()
+        built = build_and_push(request, out, access, shown, printer, as_json)
+    else:
+        with shown as progress:
+            built = build(request, progress)
+        if as_json:
+            click.echo(json.dumps(as_json_object(built), indent=1))
+        elif not quiet:
+            print_built(built, Console())
     found = built.recipe.verification
     if found is None or found.holds:
         return EXIT_OK
@@ -166,7 +196,13 @@ def nbrw() -> None:
 
 nbrw.add_command(build_command, "build")
 nbrw.add_command(cache_command)
+nbrw.add_command(export_command)
+nbrw.add_command(sign_command)
+nbrw.add_command(verify_command)
 nbrw.add_command(why_command)
+nbrw.add_command(worker_command)
+nbrw.add_command(push_command)
+nbrw.add_command(pull_command)
 
 
 @nbrw.command(
@@ -185,16 +221,22 @@ nbrw.add_command(why_command)
     "--contain", is_flag=True,
     help="With an empty home and /tmp, which are gone afterwards, instead of yours.",
 )  # fmt: skip
+@click.option(
+    "--key", "keys", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="IMAGE must be signed with this public key (PEM), or with one of several.",
+)  # fmt: skip
 @click.argument("image", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run_command(engine: str | None, contain: bool, image: Path, arguments: Sequence[str]) -> None:
+def run_command(
+    engine: str | None, contain: bool, keys: Sequence[Path], image: Path, arguments: Sequence[str]
+) -> None:
     """Run IMAGE with whatever this host has; the arguments go to the image.
 
     The current directory is the work directory: inputs are looked for there, outputs go there.
     """
     from nbrw_builder.run_image import run_image
 
-    sys.exit(run_image(image, arguments, engine=engine, contain=contain))
+    sys.exit(run_image(image, arguments, engine=engine, contain=contain, keys=keys))
 
 
 @nbrw.command(
@@ -246,16 +288,6 @@ def plan_command(
     values = {name: parse_value(text) for name, text in parameters}
     report = planned(recipe, load_notebook(recipe, notebook, values), Request())
     click.echo(json.dumps(report_to_json(report), indent=1) if as_json else report_text(report))
-
-
-@nbrw.command("verify", epilog="\b\nExample:\n  nbrw verify climate.sif\n", no_args_is_help=True)
-@click.argument("image", type=click.Path(path_type=Path))
-def verify_command(image: Path) -> None:
-    """Read every byte of IMAGE and check it against its digests."""
-    from nbrw_builder.image_file import open_image
-
-    open_image(image).verify()
-    click.echo(f"{image}: all digests hold")
 
 
 def _end(error: NbrwError) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbrw_builder import base_files
@@ -16,7 +16,7 @@ from nbrw_builder.kernelspec import fallback_roots
 from nbrw_builder.packages import Package, source_of
 from nbrw_builder.packages_python import normal_name
 from nbrw_builder.resolve import Resolved
-from nbrw_runtime.paths import image_path
+from nbrw_runtime.paths import image_path, is_system
 
 _OWN_LAYER = 50_000_000  # bytes; a distribution as large as this has a layer of its own
 _RUNTIME = "/nbrw/runtime"
@@ -25,11 +25,14 @@ _PATHS_FILE = "nbrw-paths.pth"
 
 @dataclass(frozen=True)
 class ContentOptions:
-    """``runtime_root`` holds the package nbrw_runtime; ``support`` are rendered templates."""
+    """``runtime_root`` holds the package nbrw_runtime; ``support`` are rendered templates; ``cwd``
+    is the author's working directory.
+    """
 
     runtime_root: Path
     minimal: bool = False
     support: tuple[Entry, ...] = ()
+    cwd: str = "/"
 
 
 def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> list[LayerPlan]:
@@ -65,10 +68,12 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
         interpreter.add_all(_wanted(package, resolved, options))
     close("interpreter", interpreter)
 
+    # What processes elsewhere loaded of them was not seen.
+    chosen = replace(options, minimal=options.minimal and not _has_cluster_elsewhere(resolved))
     rest = collector()
     large: list[tuple[str, Sequence[str]]] = []
     for package in (*by_kind.get("conda", []), *by_kind.get("python", [])):
-        files = _wanted(package, resolved, options)
+        files = _wanted(package, resolved, chosen)
         if _size(files, host) < _OWN_LAYER:
             rest.add_all(files)
         else:
@@ -92,10 +97,20 @@ def software_layers(resolved: Resolved, host: Host, options: ContentOptions) -> 
             data.add(content.path)
         else:
             data.add_content(content.path, content.source, digests.get(content.path))
+    data.add_made(_mount_points([options.cwd, *digests]))
     close("data", data)
     return layers
 
 
+def _mount_points(paths: Iterable[str]) -> list[Entry]:
+    """The uppermost directories of the author's paths: in a container nobody can make them."""
+    tops = {"/" + path.split("/")[1] for path in paths if path.count("/") > 1}
+    return [Entry(top, 0o755) for top in sorted(tops) if not is_system(top)]
+
+
+#: What every scheduler of Dask's reads.
+_SCHEDULER = "/distributed/http/scheduler/"
+_LIBRARY = "/lib/python3"  # in the paths of Python's standard library, where a system has it
 #: What tells that a distribution is there, and which one.
 _SAYS_INSTALLED = (".dist-info/METADATA", ".egg-info/PKG-INFO")
 
@@ -103,7 +118,7 @@ _SAYS_INSTALLED = (".dist-info/METADATA", ".egg-info/PKG-INFO")
 def _wanted(package: Package, resolved: Resolved, options: ContentOptions) -> Sequence[str]:
     if package.editable:
         return [*package.files, *_sources(resolved, package)]
-    if not options.minimal or package.kind == "interpreter" or package in _kernel(resolved):
+    if not options.minimal or package.kind == "interpreter" or package in _needed(resolved):
         return package.files
     # Of a module that was used either the source or what was compiled from it was opened.
     used = {source_of(path) for path in resolved.touched}
@@ -114,7 +129,7 @@ def _wanted(package: Package, resolved: Resolved, options: ContentOptions) -> Se
     return list(dict.fromkeys(found))
 
 
-def _kernel(resolved: Resolved) -> list[Package]:
+def _needed(resolved: Resolved) -> list[Package]:
     """The distributions that a kernel needs: the repeat uses more of them than the audit did."""
     known = {normal_name(package.name): package for package in resolved.packages}
     found: dict[str, Package] = {}
@@ -125,6 +140,14 @@ def _kernel(resolved: Resolved) -> list[Package]:
             found[name] = known[name]
             todo += [normal_name(needed) for needed in known[name].requires]
     return list(found.values())
+
+
+def _has_cluster_elsewhere(resolved: Resolved) -> bool:
+    """Whether Dask's processes ran with files that were not seen, as their environment may be
+    another one's copy: in a repeat they run from the image.
+    """
+    uses_dask = any(normal_name(package.name) == "distributed" for package in resolved.packages)
+    return uses_dask and not any(_SCHEDULER in path for path in resolved.touched)
 
 
 def _sources(resolved: Resolved, package: Package) -> list[str]:
@@ -143,6 +166,8 @@ def _system_files(
     """Files of used system packages, of the base, and the libraries all of these need."""
     if options.minimal:
         files = list(resolved.system)
+        if _has_cluster_elsewhere(resolved):
+            files += [path for package in packages for path in package.files if _LIBRARY in path]
     else:
         files = [path for package in packages for path in package.files]
     programs = base_files.programs(host)

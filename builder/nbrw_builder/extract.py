@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nbrw_runtime.errors import FormatError
@@ -21,6 +22,17 @@ def find_member(tar: tarfile.TarFile, path: str) -> bytes | None:
             stream = tar.extractfile(member)
             return stream.read() if stream else None
     return None
+
+
+def find_members(
+    tar: tarfile.TarFile, matches: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
+    """The regular files of a layer whose absolute path matches, with their bytes."""
+    for member in tar:
+        path = "/" + member.name.removeprefix("./").lstrip("/")
+        if member.isfile() and matches(path):
+            stream = tar.extractfile(member)
+            yield path, stream.read() if stream else b""
 
 
 def unpack_layer(tar: tarfile.TarFile, root: Path, where: str) -> None:

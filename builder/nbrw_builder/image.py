@@ -5,7 +5,7 @@ Source: OCI image-spec v1.1, "Image Configuration", "Image Manifest", "Annotatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 MAX_LAYERS = 125  # more than that overlay2 refuses to mount
 RUNSCRIPT = "/.singularity.d/runscript"
+# The same program. Apptainer puts a script of its own in the place of RUNSCRIPT when it converts an
+# OCI image, and that one starts the entrypoint: it would start itself, for ever.
+ENTRYPOINT = "/nbrw/bin/nbrw"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class ImageConfig:
     variables: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     cell_digests: dict[int, Digest] = field(default_factory=dict)
-    entrypoint: tuple[str, ...] = (RUNSCRIPT,)
+    entrypoint: tuple[str, ...] = (ENTRYPOINT,)
     working_directory: str = "/nbrw/work"
     deffile: str = ""
 
@@ -108,16 +111,19 @@ class Image:
             }
         )
 
-    def index_bytes(self, manifest: bytes) -> bytes:
-        """The ``index.json`` of a layout that holds this image alone."""
+    def index_entry(
+        self, manifest: bytes, marks: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The image's descriptor in an index; ``marks`` are annotations beside its own."""
         entry = descriptor(MANIFEST_TYPE, digest_bytes(manifest), len(manifest))
         entry["platform"] = {"architecture": self.config.architecture, "os": "linux"}
         entry["annotations"] = {
+            **(marks or {}),
             PREDEFINED + "ref.name": self.config.name.rpartition(":")[2],
             # podman and containerd take the name from here.
             "io.containerd.image.name": f"docker.io/library/{self.config.name}",
         }
-        return canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]})
+        return entry
 
     def docker_manifest_bytes(self, blobs: Sequence[LayerBlob]) -> bytes:
         """The ``manifest.json`` of `docker save`, pointing into the layout's blobs."""
@@ -147,6 +153,12 @@ def layer_annotations(layer: Layer, cells: dict[int, Digest]) -> dict[str, str]:
         "cell.code-digest": ",".join(str(cells[cell]) for cell in layer.cells if cell in cells),
     }
     return {OWN + key: text for key, text in known.items() if text}
+
+
+def index_bytes(entries: Sequence[dict[str, Any]]) -> bytes:
+    """The ``index.json`` of a layout: the image, and what refers to it."""
+    value = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(entries)}
+    return canonical_json(value)
 
 
 def descriptor(media_type: str, digest: Digest, size: int) -> dict[str, Any]:

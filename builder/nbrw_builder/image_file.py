@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,25 @@ from typing import IO, Protocol
 import zstandard
 
 from nbrw_builder import sif
-from nbrw_builder.extract import find_member, unpack_layer
+from nbrw_builder.docker_client import is_reference, reference
+from nbrw_builder.extract import find_member, find_members, unpack_layer
+from nbrw_builder.image_members import matcher, of_squashfs
 from nbrw_builder.oci_read import Blobs, DirectoryBlobs, OciDocuments, TarBlobs, read_documents
+from nbrw_builder.partial_image import PartialImage, complete_tree, read_partial
 from nbrw_builder.process import run
 from nbrw_builder.sif_image import RECIPE_OBJECT, SUMMARY_OBJECT, read_summary
 from nbrw_builder.validate import check_digest, check_oci, check_recipe
-from nbrw_runtime.digest import digest_bytes, digest_stream
+from nbrw_runtime.digest import Digest, digest_bytes, digest_json, digest_stream
 from nbrw_runtime.errors import FormatError, IntegrityError, NotFoundError, UsageError
 from nbrw_runtime.recipe import RECIPE_PATH
 
 
 class ImageFile(Protocol):
-    """An image on disk; ``kind`` is ``sif``, ``oci-dir`` or ``oci-tar``, ``size`` is in bytes."""
+    """An image on disk or in a Docker Engine; ``size`` is in bytes.
+
+    ``kind`` is ``sif``, ``oci-dir``, ``oci-tar``, ``docker-daemon``, or ``oci-partial``: a
+    directory with layers left behind.
+    """
 
     @property
     def path(self) -> Path: ...
@@ -39,6 +46,18 @@ class ImageFile(Protocol):
         """The recipe, checked against its digest. Raises NotFoundError if it has none."""
         ...
 
+    @property
+    def identity(self) -> Digest:
+        """Of what it unpacks to."""
+        ...
+
+    def members(self, patterns: Sequence[str]) -> dict[str, bytes]:
+        """Regular files of the root file system by path, see :mod:`nbrw_builder.image_members`.
+
+        Checkpoints are not looked at.
+        """
+        ...
+
     def extract(self, root: Path) -> None:
         """Unpack the root file system into the directory ``root``, made if missing."""
         ...
@@ -51,10 +70,15 @@ class ImageFile(Protocol):
 def open_image(path: str | Path) -> ImageFile:
     """The image at a path. Raises UsageError if it is none, FormatError if it is malformed."""
     path = Path(path)
+    if is_reference(path):
+        from nbrw_builder.docker_image import DockerImage
+
+        reference(path)
+        return DockerImage(path)
     if path.is_dir():
         if not (path / "oci-layout").is_file():
             raise UsageError(f"open {path}: the directory is not an OCI image (no oci-layout)")
-        return OciImage(path, "oci-dir")
+        return OciImage(path, "oci-partial" if read_partial(path) else "oci-dir")
     try:
         with open(path, "rb") as stream:
             head = stream.read(512)
@@ -79,12 +103,25 @@ class SifImage:
         """The file's bytes."""
         return self.path.stat().st_size
 
+    def summary_bytes(self) -> bytes:
+        """The object that has the digests of all layers, and of the file system."""
+        return self._object(SUMMARY_OBJECT)
+
     def recipe_bytes(self) -> bytes:
         """See :class:`ImageFile`."""
-        summary = read_summary(self._object(SUMMARY_OBJECT), str(self.path))
+        summary = read_summary(self.summary_bytes(), str(self.path))
         recipe = self._object(RECIPE_OBJECT)
         check_digest("the recipe", summary["recipe"], str(digest_bytes(recipe)), str(self.path))
         return recipe
+
+    @property
+    def identity(self) -> Digest:
+        """See :class:`ImageFile`."""
+        return digest_bytes(self.recipe_bytes())
+
+    def members(self, patterns: Sequence[str]) -> dict[str, bytes]:
+        """See :class:`ImageFile`; needs unsquashfs."""
+        return of_squashfs(self.path, self._root().offset, patterns)
 
     def extract(self, root: Path) -> None:
         """See :class:`ImageFile`; needs unsquashfs."""
@@ -95,7 +132,7 @@ class SifImage:
     def verify(self) -> None:
         """See :class:`ImageFile`."""
         where = str(self.path)
-        summary = read_summary(self._object(SUMMARY_OBJECT), where)
+        summary = read_summary(self.summary_bytes(), where)
         body = self._root()
         with open(self.path, "rb") as stream:
             stream.seek(body.offset)
@@ -127,7 +164,7 @@ class SifImage:
 
 @dataclass(frozen=True)
 class OciImage:
-    """An OCI layout, as a directory or in a tar."""
+    """An OCI layout, as a directory or in a tar; a directory may have layers left behind."""
 
     path: Path
     kind: str
@@ -149,27 +186,65 @@ class OciImage:
                         return data
         raise NotFoundError(f"read {self.path}: it has no recipe; nbrw did not make this image")
 
+    @property
+    def identity(self) -> Digest:
+        """See :class:`ImageFile`; of a partial image it is another than of the whole one."""
+        recipe, partial = digest_bytes(self.recipe_bytes()), self._partial()
+        if partial is None:
+            return recipe
+        with self._open() as (_, documents):
+            left = [str(layer.digest) for layer in documents.layers if partial.is_left(layer)]
+        return digest_json([str(recipe), partial.command, partial.start, left])
+
+    def members(self, patterns: Sequence[str]) -> dict[str, bytes]:
+        """See :class:`ImageFile`."""
+        matches = matcher(patterns)
+        found: dict[str, bytes] = {}
+        with self._open() as (blobs, documents):
+            for layer in documents.layers:
+                if layer.name.startswith("cell"):
+                    continue
+                with _errors(str(self.path)), blobs.layer(layer) as tar:
+                    found.update(find_members(tar, matches))
+        return found
+
     def extract(self, root: Path) -> None:
         """See :class:`ImageFile`. Nothing is ever written outside ``root``."""
         root.mkdir(parents=True, exist_ok=True)
+        partial = self._partial()
         with self._open() as (blobs, documents):
             for layer in documents.layers:
+                if partial and partial.is_left(layer):
+                    continue
                 with _errors(str(self.path)), blobs.layer(layer) as tar:
                     unpack_layer(tar, root, str(self.path))
+        if partial:
+            complete_tree(partial, documents.layers, self.recipe_bytes(), root)
+
+    def _partial(self) -> PartialImage | None:
+        return read_partial(self.path) if self.kind == "oci-partial" else None
 
     def verify(self) -> None:
         """See :class:`ImageFile`."""
+        partial = self._partial()
         with self._open() as (blobs, documents), _errors(str(self.path)):
-            check_oci(blobs, documents, str(self.path))
+            there = documents.without(partial.is_left) if partial else documents
+            check_oci(blobs, there, str(self.path))
         names = [layer.name for layer in documents.layers]
         diff_ids = [str(diff_id) for diff_id in documents.diff_ids]
         layers = list(zip(names, diff_ids, strict=True))
         check_recipe(self.recipe_bytes(), layers, str(self.path))
 
     @contextmanager
+    def blobs(self) -> Iterator[Blobs]:
+        """The files of the layout."""
+        with self._open() as (blobs, _):
+            yield blobs
+
+    @contextmanager
     def _open(self) -> Iterator[tuple[Blobs, OciDocuments]]:
         where = str(self.path)
-        if self.kind == "oci-dir":
+        if self.kind != "oci-tar":
             blobs: Blobs = DirectoryBlobs(self.path)
             yield blobs, read_documents(blobs, where)
             return

@@ -52,6 +52,12 @@ _NAMES = (
 # Certificates of authorities are public, and needed for https.
 _PUBLIC = re.compile(r"/(cacert|ca-bundle|ca-certificates|cert)\.(pem|crt)$|/ssl/certs/|/certifi/")
 _CONTENT = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY( BLOCK)?-----")
+# Settings of Dask's packages are part of what a notebook computes with, but for these.
+_DASK = ".config/dask/"
+_SECRET = re.compile(
+    rb"(?im)^\s*[\w-]*(password|passwd|token|secret|api[-_]key)[\w-]*[ \t]*:"
+    rb"[ \t]*(?!null\b|~)[^\s#]"
+)
 _SYSTEM = ("/etc/shadow", "/etc/gshadow", "/etc/ssh", "/etc/sudoers", "/etc/ssl/private",
            "/etc/krb5.keytab", "/etc/munge", "/root/.ssh")  # fmt: skip
 
@@ -72,8 +78,11 @@ def why_private(path: str, home: str, content: Callable[[], bytes] | None = None
     for pattern, reason in _NAMES:
         if pattern.match(name):
             return reason
-    if content is not None and _CONTENT.search(content()):
+    text = content() if content is not None else b""
+    if _CONTENT.search(text):
         return "it holds a private key"
+    if inside is not None and inside.startswith(_DASK) and _SECRET.search(text):
+        return _CREDENTIALS
     return None
 
 

@@ -17,7 +17,7 @@ from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import Package, Packages, Provider
 from nbrw_builder.packages_conda import CondaPackages
 from nbrw_builder.packages_dpkg import DpkgPackages
-from nbrw_builder.packages_python import PythonDistributions
+from nbrw_builder.packages_python import PythonDistributions, normal_name
 from nbrw_builder.packages_rpm import RpmPackages
 from nbrw_builder.private import why_private
 from nbrw_builder.uses import Use, collect, connection_file
@@ -32,7 +32,7 @@ from nbrw_runtime.dependency import (
 )
 from nbrw_runtime.digest import digest_json
 from nbrw_runtime.paths import is_system
-from nbrw_runtime.trace import Kind, Trace
+from nbrw_runtime.trace import Event, Kind, Trace
 
 _KINDS = {
     "python": SoftwareKind.DISTRIBUTION,
@@ -109,10 +109,10 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
     touched = [package for package, _ in found.software.values()]
     closure = packages.closure(touched)
     known = {(p.kind, p.name, p.location) for p in touched}
-    dependents = _dependents(closure)
+    needing = _dependents(closure)
     software = [_software(package, used) for package, used in found.software.values()]
     software += [
-        Software(_KINDS[p.kind], p.name, p.version, p.location, requires=dependents.get(p.name, ()))
+        Software(_KINDS[p.kind], p.name, p.version, p.location, requires=needing.get(_key(p), ()))
         for p in closure
         if (p.kind, p.name, p.location) not in known
     ]
@@ -121,13 +121,19 @@ def resolve(traces: Sequence[Trace], host: Host, options: ResolveOptions) -> Res
         for use in found.loose
         if ".dist-info/" not in use.path
     ]
+    cluster = {
+        _end(event)
+        for trace in traces
+        for event in trace.events
+        if event.kind is Kind.CONNECT and event.detail.get("cluster")
+    }
     connections = [
         event
         for trace in traces
         for event in trace.events
-        if event.kind is Kind.CONNECT and _is_remote(event.detail)
+        if event.kind is Kind.CONNECT and _is_remote(event.detail) and _end(event) not in cluster
     ]
-    network = {f"{event.detail['address']}:{event.detail['port']}" for event in connections}
+    network = {_end(event) for event in connections}
     gaps = [gap.reason for trace in traces for gap in trace.gaps]
     notes = [*found.notes, *(f"{GAP_NOTE}{gap}" for gap in dict.fromkeys(gaps))]
     dependencies = Dependencies(
@@ -219,7 +225,7 @@ def _place(
     if "list" in use.kinds and not use.inputs:
         _place_listed(use, uses, host, options, found)
         return
-    reason = _private(path, host, options)
+    reason = _private(path, _source(use, options), host, options)
     if reason is not None:
         found.left_out.append(LeftOut(path, reason, _cells(use)))
         return
@@ -237,9 +243,7 @@ def _place(
 
 
 def _place_data(use: Use, host: Host, options: ResolveOptions, found: _Found) -> None:
-    source = use.path
-    if use.preserved:
-        source = posixpath.join(options.preserved_root, use.preserved)
+    source = _source(use, options)
     status = host.stat(source)
     if status is None or not stat.S_ISREG(status.st_mode):
         if status is not None:
@@ -284,11 +288,19 @@ def _place_listed(
     path = use.path
     if is_system(path) or not use.cells or not _author_place(path, options):
         return
-    if path in (options.cwd, options.home, "/", "/tmp"):
-        return  # the import system lists them too, and what matters in them is known by name
+    if path == options.cwd:
+        # The import system lists it, too: whether the cell did is for its code to say, in a repeat.
+        found.data.append(Data(path, DataState.LISTED, _cells(use), _roles(use)))
+        return
+    if path in (options.home, "/", "/tmp") or "/.config/" in path + "/":
+        return  # so are these; who looks for settings reads those that are there
+    if use.names is not None:
+        entries = digest_json(sorted(use.names))
+        found.data.append(Data(path, DataState.LISTED, _cells(use), _roles(use), entries=entries))
+        return
     found.content.append(Content(path, path, directory=True))
     if path in options.python.path or path in options.import_path:
-        return  # so are these; every worker lists them when it starts
+        return  # and these; every worker lists them when it starts
     names = [
         name
         for name in host.listdir(path)
@@ -299,15 +311,20 @@ def _place_listed(
     )
 
 
-def _private(path: str, host: Host, options: ResolveOptions) -> str | None:
+def _source(use: Use, options: ResolveOptions) -> str:
+    """Where the content is that the notebook began with."""
+    return posixpath.join(options.preserved_root, use.preserved) if use.preserved else use.path
+
+
+def _private(path: str, source: str, host: Host, options: ResolveOptions) -> str | None:
     if path in options.include_private:
         return None
 
     def content() -> bytes:
-        status = host.stat(path)
+        status = host.stat(source)
         if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_TEXT:
             return b""
-        return host.read(path, _LARGEST_TEXT)
+        return host.read(source, _LARGEST_TEXT)
 
     return why_private(path, options.home, content)
 
@@ -334,6 +351,10 @@ def _absence_counts(path: str, options: ResolveOptions) -> bool:
     return not inside.startswith(".")
 
 
+def _end(event: Event) -> str:
+    return f"{event.detail.get('address')}:{event.detail.get('port')}"
+
+
 def _is_remote(detail: dict[str, object]) -> bool:
     address = str(detail.get("address", ""))
     if detail.get("family") not in ("inet", "inet6") or not detail.get("port"):
@@ -348,12 +369,18 @@ def _software(package: Package, used: Sequence[Use]) -> Software:
     return Software(kind, package.name, package.version, package.location, cells, roles, len(used))
 
 
-def _dependents(packages: Sequence[Package]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
+def _dependents(packages: Sequence[Package]) -> dict[tuple[str, str], tuple[str, ...]]:
+    found: dict[tuple[str, str], set[str]] = {}
     for package in packages:
         for name in package.requires:
-            found.setdefault(name, set()).add(package.name)
-    return {name: tuple(sorted(names)) for name, names in found.items()}
+            found.setdefault((package.kind, name), set()).add(package.name)
+    return {key: tuple(sorted(names)) for key, names in found.items()}
+
+
+def _key(package: Package) -> tuple[str, str]:
+    """A package as others of its kind require it: Python's distributions in any spelling."""
+    name = normal_name(package.name) if package.kind == "python" else package.name
+    return package.kind, name
 
 
 def _cells(use: Use) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Images unpacked for the embedded engine, below ``$XDG_CACHE_HOME/nbrw/rootfs``.
 
-<64 hex digits>/        an image's tree, by the digest of its recipe
+<64 hex digits>/        an image's tree, by the digest of its recipe (and of what it lacks)
 <64 hex digits>.lock    held shared by those who run it, exclusively by who makes or removes it
 stage/                  an empty directory, where sandboxes mount
 """
@@ -26,16 +26,22 @@ LIMIT = 30_000_000_000  # bytes that unpacked images may take together
 
 @contextlib.contextmanager
 def unpacked(
-    image: ImageFile, cache: Path, say: Callable[[str], object] = lambda text: None
+    image: ImageFile,
+    cache: Path,
+    say: Callable[[str], object] = lambda text: None,
+    identity: str = "",
 ) -> Iterator[tuple[Path, int]]:
     """The image's tree, unpacked the first time (and verified before), and a lock's descriptor.
 
     The tree stays while the block lasts, or while a process lives that inherited the descriptor.
-    Trees used longest ago make room for new ones.
+    Trees used longest ago make room for new ones. An image whose signature was checked has a tree
+    of its own, by the ``identity`` of what is signed: another image may have the same recipe.
 
     Raises IntegrityError, FormatError, HostError (no unsquashfs), StorageError (a full disk).
     """
-    name = digest_bytes(image.recipe_bytes()).hex
+    name = image.identity.hex
+    if identity:
+        name = digest_bytes(f"{name} {identity}".encode()).hex
     directory = cache / "rootfs"
     with storage_errors(directory):
         (directory / "stage").mkdir(parents=True, exist_ok=True)

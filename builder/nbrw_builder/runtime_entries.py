@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nbrw_builder.entry import Entry
-from nbrw_builder.templates import render
+from nbrw_builder.templates import batch_templates, render
 
 _SINGULARITY = "/.singularity.d"
 
@@ -27,6 +27,7 @@ def runtime_support_entries(
         f"{_SINGULARITY}/env/90-environment.sh": render(
             "90-environment.sh.j2", variables=dict(variables)
         ),
+        f"{_SINGULARITY}/env/99-base.sh": render("99-base.sh.j2"),
     }
     texts = {
         f"{_SINGULARITY}/runscript.help": render("runscript.help.j2", title=title),
@@ -37,4 +38,8 @@ def runtime_support_entries(
     }
     entries = [Entry(path, 0o755, data=text.encode()) for path, text in programs.items()]
     entries += [Entry(path, 0o644, data=text.encode()) for path, text in texts.items()]
+    entries += [
+        Entry(f"/nbrw/share/batch/{path.name}", 0o644, data=path.read_bytes())
+        for path in batch_templates()
+    ]
     return tuple(entries)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nbrw_builder import sif
 from nbrw_builder.errors import BuildError
@@ -19,6 +20,9 @@ from nbrw_runtime.digest import Digest, canonical_json, digest_bytes
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.recipe import RECIPE_PATH
 
+if TYPE_CHECKING:
+    from nbrw_builder.sbom_layer import ImageSbom
+
 RECIPE_OBJECT = "nbrw-recipe.json"
 SUMMARY_OBJECT = "nbrw-image.json"
 SUMMARY_FORMAT = "nbrw.sif"
@@ -26,6 +30,13 @@ SUMMARY_VERSION = 1
 _ROOT_OBJECT = "squashfs"
 _NO_DIGEST = Digest.from_hex("0" * 64)
 _CHUNK = 1 << 20
+
+
+def _sboms(image: Image) -> tuple[ImageSbom, ...]:
+    # Whoever only reads images does without what finds out about software.
+    from nbrw_builder.sbom_layer import sboms_of
+
+    return sboms_of(image)
 
 
 def write_sif(
@@ -47,7 +58,7 @@ def write_sif(
             (kind, name, len(data))
             for kind, name, data in _documents(image, recipe, _NO_DIGEST, size)
         ]
-        objects = sif.place([(sif.PARTITION, _ROOT_OBJECT, size), *sizes])
+        objects = _with_formats(sif.place([(sif.PARTITION, _ROOT_OBJECT, size), *sizes]), image)
         stream.seek(0)
         stream.write(sif.encode(objects, image.config.architecture))
         stream.flush()
@@ -63,6 +74,14 @@ def write_sif(
         stream.seek(start + size)
         whole.update(stream.read())
         return Digest.from_hex(whole.hexdigest())
+
+
+def _with_formats(objects: Sequence[sif.SifObject], image: Image) -> tuple[sif.SifObject, ...]:
+    numbers = {found.name: found.format.sif_number for found in _sboms(image)}
+    return tuple(
+        replace(item, format=numbers[item.name]) if item.kind == sif.SBOM else item
+        for item in objects
+    )
 
 
 def _hash_from(stream: BinaryIO, *starts: int) -> list[Any]:
@@ -120,6 +139,7 @@ def _documents(
         (sif.JSON, SUMMARY_OBJECT, canonical_json(summary)),
         (sif.JSON, RECIPE_OBJECT, recipe),
     ]
+    documents += [(sif.SBOM, found.name, found.data) for found in _sboms(image)]
     if image.config.deffile:
         documents.insert(0, (sif.DEFFILE, "deffile", image.config.deffile.encode()))
     return documents

@@ -12,11 +12,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFo
 from nbrw_builder.errors import BuildError
 
 
+def _places() -> list[Path]:
+    """In a wheel they lie in the package, in a checkout at its top."""
+    here = Path(__file__).resolve().parent
+    return [here / "_templates", here.parent.parent / "templates"]
+
+
+def batch_templates() -> list[Path]:
+    """Those of batch scripts, which the image itself fills in."""
+    return sorted(found for place in _places() for found in place.glob("batch/*.in"))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    here = Path(__file__).resolve().parent
-    # In a wheel they lie in the package, in a checkout at its top.
-    places = [here / "_templates", here.parent.parent / "templates"]
+    places = _places()
     environment = Environment(
         loader=FileSystemLoader([str(place) for place in places]),
         undefined=StrictUndefined,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nbrw_builder.trace_part import PartialTrace, is_installed
+from nbrw_builder.trace_merge import is_elsewhere, placed
+from nbrw_builder.trace_part import PartialTrace
+from nbrw_runtime.paths import is_installed
 from nbrw_runtime.trace import Event, Facts, Kind, Trace
 
 _WORKER_WORDS = ("distributed.cli", "dask-worker", "dask-scheduler", "dask-cuda-worker")
@@ -25,6 +27,7 @@ class Use:
     facts: Facts | None = None
     preserved: str | None = None
     inputs: bool = False  # its content from before the notebook was needed
+    names: tuple[str, ...] | None = None  # of a directory that only a worker elsewhere can list
 
     @property
     def written(self) -> bool:
@@ -63,6 +66,8 @@ class Roles:
         """``kernel``, ``worker`` or ``child``."""
         if pid == self._kernel:
             return "kernel"
+        if is_elsewhere(pid):
+            return "worker"
         seen = set()
         while pid and pid not in seen and pid != self._kernel:
             if pid in self._workers:
@@ -83,7 +88,7 @@ def collect(traces: Sequence[Trace]) -> dict[str, Use]:
     found = []
     for number, trace in enumerate(traces):
         roles = Roles(trace)
-        found += [(place, number, event, roles) for place, event in _placed(trace)]
+        found += [(place, number, event, roles) for place, event in placed(trace)]
     if len(traces) > 1:
         found.sort(key=lambda item: item[:2])
     loaded: dict[str, int] = {}
@@ -95,16 +100,6 @@ def collect(traces: Sequence[Trace]) -> dict[str, Use]:
                 continue
         _add(uses, event, roles)
     return uses
-
-
-def _placed(trace: Trace) -> Iterator[tuple[float, Event]]:
-    """Each event with its place among the cells: what belongs to none comes before the next."""
-    places: list[float] = []
-    place = float("inf")
-    for event in reversed(trace.events):
-        place = event.cell or place
-        places.append(place)
-    return zip(reversed(places), trace.events, strict=True)
 
 
 def _add(uses: dict[str, Use], event: Event, roles: Roles) -> None:
@@ -162,6 +157,9 @@ def _note(uses: dict[str, Use], event: Event, roles: Roles, path: str, kind: str
         use.facts = event.facts
     if kind == "read" and not use.written:
         use.inputs = True
+        _keep(use, event)  # a worker elsewhere read it where it cannot be read from here
+    if kind == "list" and "names" in event.detail:
+        use.names = tuple(event.detail["names"])
     return use
 
 

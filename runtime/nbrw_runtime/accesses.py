@@ -53,7 +53,7 @@ class Used:
     """What one cell used, by first use: what it had written before is nothing that it depends on.
 
     ``read`` maps paths to what was there (None: looked for in vain); ``listed`` directories.
-    ``written`` and ``removed`` may hold paths that were temporary. ``unseen`` says why all this may
+    ``temporary``: what it made itself and removed again. ``unseen`` says why all this may
     be incomplete; ``connected`` are addresses. ``users`` are the threads that used a path.
     """
 
@@ -61,6 +61,7 @@ class Used:
     listed: dict[str, Stamp] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    temporary: set[str] = field(default_factory=set)
     executed: dict[str, Stamp] = field(default_factory=dict)
     connected: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
@@ -76,6 +77,7 @@ def used(accesses: Iterable[Access]) -> Used:
     """The accesses of one cell, in order, taken together."""
     found = Used()
     own: set[str] = set()
+    made: set[str] = set()  # where there was nothing before
     for use, path, stamp, pid in accesses:
         if use is Use.UNSEEN:
             _once(found.unseen, path)
@@ -86,12 +88,15 @@ def used(accesses: Iterable[Access]) -> Used:
             if use in (Use.READ, Use.UPDATE, Use.LIST, Use.EXECUTE) and path not in own:
                 _depends(found, use, path, stamp)
             if use in (Use.WRITE, Use.UPDATE):
+                if stamp is None and path not in own:
+                    made.add(path)
                 own.add(path)
                 found.written.add(path)
                 found.removed.discard(path)
+                found.temporary.discard(path)
             elif use is Use.REMOVE:
                 own.add(path)
-                found.removed.add(path)
+                (found.temporary if path in made else found.removed).add(path)
                 found.written.discard(path)
     return found
 

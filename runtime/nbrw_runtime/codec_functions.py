@@ -14,7 +14,7 @@ from cloudpickle import cloudpickle
 
 from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.local_modules import is_local, module_of
-from nbrw_runtime.names import FRAME_READERS, definition, local_module, words_of
+from nbrw_runtime.names import FRAME_READERS, definition, has_wildcard, local_module, words_of
 
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
@@ -105,6 +105,8 @@ def global_names(code: types.CodeType) -> set[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= global_names(constant)
+        elif has_wildcard(constant):
+            names.add("glob")
     return names
 
 

@@ -67,3 +67,17 @@ def _reduce_transform(pickler: Any, node: Any) -> Any:
     # Under their addresses, which mean nothing later: any keys do that no address can be.
     numbered = {-number: parent for number, parent in enumerate(parents.values(), 1)}
     return (*found[:2], {**state, "_parents": numbered}, *found[3:])
+
+
+def figure_of(value: Any) -> Any:
+    """The figure that an artist, or an array or list of artists, is part of; None: none."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        value = value.flat[0] if value.dtype.hasobject and value.size else None
+    elif kind in (list, tuple):
+        value = value[0] if value else None
+    base = sys.modules.get("matplotlib.artist")
+    if base is None or not isinstance(value, base.Artist):
+        return None
+    figure = value.figure
+    return value if figure is None and type(value).__name__ == "Figure" else figure

@@ -147,6 +147,13 @@ def connected(client: Any) -> None:
         _put(client, value)
 
 
+def begin_with(client: Any) -> int:
+    """The first client of a scheduler that was there before the notebook: what earlier ones left is
+    no state of this one's. Returns how many others use it.
+    """
+    return int(_ask(client, "clear", client.id))
+
+
 def unknown() -> str:
     """Why it is not known what a name in a scheduler stands for; empty if it is."""
     clients = _one_for_each()

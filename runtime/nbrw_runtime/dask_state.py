@@ -70,7 +70,7 @@ def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> 
     virtual = kernel_tasks.virtual_values(client)
     for key, state in wanted.items():
         if key in virtual:
-            _stored[key] = (state, Digest(store_function()(virtual[key](), root)))
+            _stored[key] = (state, _placed(store_function()(virtual[key](), root), context))
         elif state.status == "finished":
             tasks[key] = client.submit(
                 store_function(), _future(key, client), root, key=_STORE_PREFIX + _text(key),
@@ -80,7 +80,7 @@ def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> 
             _stored[key] = (state, f"its task ended as {state.status!r}")
     notes = []
     for key, task in tasks.items():
-        found = _outcome(task)
+        found = _outcome(task, context)
         _stored[key] = (wanted[key], found)
         if isinstance(found, str):
             notes.append(f"task {_text(key)}: {found}")
@@ -93,14 +93,22 @@ def _future(key: Any, client: Any) -> Any:
     return Future(key, client)
 
 
-def _outcome(task: Any) -> Digest | str:
+def _placed(found: str | bytes, context: SaveContext) -> Digest:
+    """The digest of what a worker stored, or sent, as it does not see the store."""
+    return context.store.put(found) if isinstance(found, bytes) else Digest(found)
+
+
+def _outcome(task: Any, context: SaveContext) -> Digest | str:
     """The digest that a task gives, or why there is none. The task is let go of.
 
     In a function of its own: an exception refers to the frames it went through, and would keep
     all futures that these know.
     """
     try:
-        return Digest(task.result())
+        found = _placed(task.result(), context)
+        if found not in context.store:
+            return "the worker stored its value where it cannot be read from here"
+        return found
     except Exception as error:
         return f"the worker could not store its value: {type(error).__name__}: {error}"
     finally:
@@ -157,12 +165,10 @@ def _reduce_client(client: Any) -> Any:
     if client.cluster is not None:
         return restore_client, (client.cluster, None)
     try:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    except TypeError:  # before 2025.4
-        workers = client.scheduler_info()["workers"].values()
+        workers = dask_cluster.workers_of(client)
     except Exception:
-        workers = ()
-    threads = [int(worker.get("nthreads", 1)) for worker in workers]
+        workers = {}
+    threads = [int(worker.get("nthreads", 1)) for worker in workers.values()]
     shape = (len(threads) or 1, max(threads, default=1))
     return restore_client, (None, shape)
 

@@ -11,19 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 from nbrw_runtime import task_ship
-
-
-def made(source: str, name: str) -> Callable[..., Any]:
-    """A function of this source."""
-    # As if defined in a notebook: what is in __main__ is pickled by value.
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(source, f"<{name}>", "exec"), namespace)
-    return namespace[name]
+from nbrw_runtime.by_value import made
 
 
 @lru_cache(maxsize=1)
-def store_function() -> Callable[[Any, str], str]:
-    """``(value, store root) -> digest``, to be submitted to a worker."""
+def store_function() -> Callable[[Any, str], str | bytes]:
+    """``(value, store root) -> digest``, to be submitted to a worker. If that does not see the
+    store, it gives the value's pickle.
+    """
     return made(task_ship.text(), "store_value")
 
 

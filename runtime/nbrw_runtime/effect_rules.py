@@ -45,6 +45,8 @@ _HARMLESS_VERBS = re.compile(
     r"|progress|rebalance|remove|render|report|retrieve|save|savez|savefig|savemat|savetxt|scatter"
     r"|show|sleep|summary|test|to|validate|verify|visualize|wait|warning|write)(_|[A-Z]|\Z)"
 )
+# numpy's functions give a result or write into an array that they are given.
+_NUMPY = re.compile(r"numpy\.(?!set)\w+(\.at)?\Z")
 _SETTERS = re.compile(
     r"(set|reset|register|unregister|deregister|enable|disable|use|switch|configure|config|init"
     r"|install|patch|unpatch|setup|activate|deactivate)(_|[A-Z]|\Z)|basicConfig\Z"
@@ -71,7 +73,7 @@ def call_matters(path: str, discarded: bool) -> bool:
         return assignment_matters(head)
     if path.partition(".")[0] in sys.stdlib_module_names:
         return bool(_STDLIB.match(path))
-    if path.startswith(_HARMLESS_MODULES):
+    if path.startswith(_HARMLESS_MODULES) or _NUMPY.match(path):
         return False
     if _SETTERS.match(last) and "()" not in head:
         return True

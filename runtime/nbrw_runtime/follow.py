@@ -32,6 +32,7 @@ from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
 from nbrw_runtime.report import CellReport, with_tasks
 from nbrw_runtime.result import Result
+from nbrw_runtime.session_file import ClusterOrders
 from nbrw_runtime.store import StackedStore
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.versions import Changes
@@ -81,6 +82,7 @@ class Follower:
         tolerance: Tolerance = DEFAULT,
         kept: KeptResults | None = None,
         tasks: bool = True,
+        cluster: ClusterOrders | None = None,
     ) -> None:
         self.recipe = recipe
         self.cells = {cell.number: cell for cell in cells}
@@ -97,6 +99,7 @@ class Follower:
         self.done: list[CellReport] = []
         self.kept = kept
         self.tasks = tasks
+        self.cluster = cluster
         self.keeper = TaskKeeper(kept if tasks and recipe.uses_dask else None)
         self.accesses: Callable[[], Used] = Used
         self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
@@ -128,6 +131,7 @@ class Follower:
             self.kept.store.blobs if self.kept else None,
             self.tasks,
             self.keeper.documents,
+            self.cluster,
         )
         self.store = StackedStore(stores)
         if not runs:

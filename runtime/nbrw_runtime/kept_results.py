@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from pathlib import Path
 
 from nbrw_runtime.accesses import Stamp, Used
@@ -19,19 +20,19 @@ from nbrw_runtime.checkpoint import DIRECTORY, Checkpoint, StoredFile
 from nbrw_runtime.digest import Digest, digest_file, digest_json
 from nbrw_runtime.errors import StorageError
 from nbrw_runtime.kept_tasks import TASKS_KEY, why_not, with_uses
+from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.result import Result
 from nbrw_runtime.result_files import Kept
-from nbrw_runtime.result_paths import is_result
+from nbrw_runtime.result_paths import is_result, is_scratch, listed_names
 from nbrw_runtime.task_record import read_tasks, write_tasks
 from nbrw_runtime.task_worker import digest_of
-from nbrw_runtime.versions import Versions, changes_of
+from nbrw_runtime.versions import Versions, changes_of, listed_by_imports, may_list
 from nbrw_runtime.walk import Known
 from nbrw_runtime.workdir import WorkDirectory
 
 #: Kept results are numbered from here on, as cells of the audit are from 1 on.
 FIRST = 100_000
-_UNLISTED = ("__pycache__", "dask-scratch-space", ".ipynb_checkpoints")
 
 
 class NotKept(Exception):
@@ -120,14 +121,19 @@ class KeptResults:
             raise NotKept(f"it may have used what nobody saw: {used.unseen[0]}")
         if used.remote:
             raise NotKept(f"it connected to {used.remote[0]}")
-        own = used.written | used.removed
+        own = used.written | used.removed | used.temporary
         files = {
             self._author(path): self._seen(path, stamp)
             for path, stamp in {**used.read, **used.executed}.items()
-            if path not in own or stamp is not None
+            if (path not in own or stamp is not None) and not is_scratch(path)
         }
         listings = {}
-        for path in used.listed:
+        by_imports: frozenset[str] = frozenset()
+        if not may_list(names_of(ran.source), now):
+            by_imports = listed_by_imports(self._work.author_cwd)
+        for path in filterfalse(is_scratch, used.listed):
+            if self._author(path) in by_imports:
+                continue
             if any(os.path.dirname(written) == path for written in own):
                 raise NotKept(f"it lists {path}, and writes there")
             if self._is_made_in(self._author(path), now):
@@ -275,12 +281,7 @@ class KeptResults:
     def _entries(self, path: str) -> str:
         """The version of a listed directory; what repeats leave there does not count."""
         try:
-            names = sorted(
-                name
-                for name in os.listdir(path)
-                if not name.startswith(".") and name not in _UNLISTED
-                if not name.endswith(".repeat.ipynb")
-            )
+            names = listed_names(path, self._author(path) != self._work.author_cwd)
         except OSError:
             return "none"
         return digest_json(names).hex

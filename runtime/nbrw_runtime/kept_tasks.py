@@ -33,7 +33,7 @@ def why_not(seen: Used, records: Sequence[TaskRecord], kernel: AbstractSet[int])
     if seen.remote:
         return f"the cell connected to {seen.remote[0]}"
     said = Changed(records)
-    for path in sorted(seen.written | seen.removed):
+    for path in sorted(seen.written | seen.removed | seen.temporary):
         if _is_by_others(path, seen, kernel) and path not in said:
             return f"a worker may have written {path}, and which task did is not known"
     return ""

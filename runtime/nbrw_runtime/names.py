@@ -24,11 +24,16 @@ FILE_QUESTIONS = frozenset(
         "iterdir", "lexists", "lstat", "rglob", "samefile", "scandir", "stat", "walk",
     }
 )  # fmt: skip
+#: Those that list directories. A text with a wildcard counts as ``glob``: libraries take them.
+LISTING_WORDS = frozenset(
+    {"fwalk", "glob", "iglob", "iterdir", "listdir", "rglob", "scandir", "walk"}
+)
+_WILDCARD = re.compile(r"[^\n]{0,400}[*?]|\.{1,2}/?\Z")
 #: Those that set or read the state of a random generator without drawing from it.
 GENERATOR_WORDS = frozenset(
     {"bit_generator", "get_state", "getstate", "manual_seed", "seed", "set_state", "setstate"}
 )
-_TELLING = FILE_QUESTIONS | GENERATOR_WORDS
+_TELLING = FILE_QUESTIONS | GENERATOR_WORDS | LISTING_WORDS
 # Whoever reads one of these may see the result, or the text, of any cell before.
 _OUTPUTS = re.compile(r"(_{1,3}|_\d+|_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out)\Z")
 
@@ -42,6 +47,11 @@ _LOCAL_MODULE = f"{PREFIX}module "
 _TRANSPARENT = re.compile(
     r"\A%%(?:time|capture(?:[ \t]+(?:--no-\w+[ \t]+)*([^\W\d]\w*))?)[ \t]*(?=\n)"
 )
+
+
+def has_wildcard(value: object) -> bool:
+    """Whether a constant is a text that may stand for the files of a directory."""
+    return isinstance(value, str) and _WILDCARD.match(value) is not None
 
 
 def definition(name: str) -> str:
@@ -110,6 +120,8 @@ def names_of(source: str) -> Names:
             read.update(*(words_of(str(text)) for text in texts))
         if isinstance(node, ast.Attribute) and node.attr in _TELLING:
             read.add(node.attr)
+        elif isinstance(node, ast.Constant) and has_wildcard(node.value):
+            read.add("glob")
         elif isinstance(node, ast.Name):
             (written if isinstance(node.ctx, ast.Store) else read).add(node.id)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):

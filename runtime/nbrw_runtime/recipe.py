@@ -15,6 +15,7 @@ from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Dependencies
 from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import FormatError
+from nbrw_runtime.left_behind import LeftBehind
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.task_summary import CellTasks
@@ -92,6 +93,8 @@ class Recipe:
     version: int = RECIPE_VERSION
     verification: Verification | None = None
     tasks: tuple[CellTasks, ...] = ()
+    #: Of a partial image only; never in the document, but beside it.
+    left_behind: LeftBehind | None = None
 
     def checkpoint(self, cell: int | None) -> Checkpoint | None:
         """The checkpoint of a cell, or None if it has none or there is no such cell."""

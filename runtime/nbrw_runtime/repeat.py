@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime.caller_store import CallerStore, open_caller_store
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.follow import Again, Follower, Watch
+from nbrw_runtime.held_directory import held
 from nbrw_runtime.kept_results import KeptResults
 from nbrw_runtime.last_report import for_notebook, output_name
 from nbrw_runtime.notebook import code_cells
@@ -24,9 +25,9 @@ from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.repeat_kernel import kernel_environment
 from nbrw_runtime.report import Report
 from nbrw_runtime.result import environment_digest
-from nbrw_runtime.session_file import write_atomically
+from nbrw_runtime.session_file import ClusterOrders, write_atomically
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
-from nbrw_runtime.view import View, open_view
+from nbrw_runtime.view import View, open_view, temporary_directory
 from nbrw_runtime.workdir import WorkDirectory
 
 
@@ -36,7 +37,8 @@ class RepeatOptions:
 
     ``verify``: the files of cells are compared more thoroughly, and the report counts. ``keep``:
     results are kept for later repeats, and those of earlier ones are used. ``tasks``: the audit's
-    results of Dask tasks are loaded.
+    results of Dask tasks are loaded. ``cluster``: where tasks run. ``identity`` is the digest of
+    the recipe's bytes, ``signature`` what is known of the image's.
     """
 
     notebook: Path | None = None
@@ -51,6 +53,9 @@ class RepeatOptions:
     tolerance: Tolerance = DEFAULT
     keep: bool = True
     tasks: bool = True
+    cluster: ClusterOrders = field(default_factory=ClusterOrders)
+    identity: Digest | None = None
+    signature: str = ""
 
 
 def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda text: None) -> Report:
@@ -72,13 +77,16 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
     with contextlib.ExitStack() as stack:
         stack.callback(work.close)
         work.open(recipe.dependencies)
+        output = options.output or root / output_name(recipe.title)
+        place = stack.enter_context(held(output))
         # Before the view, which may hide where it is.
         hidden = "" if str(root) == recipe.environment.cwd else recipe.environment.cwd
-        kept_here = _temporary(stack, "nbrw-kept-")
+        kept_here = Path(stack.enter_context(temporary_directory("nbrw-kept-")))
         caller = stack.enter_context(open_caller_store(kept_here, hidden=hidden))
-        view = open_view(recipe.environment.cwd, root, _outside(recipe, work))
+        view = open_view(recipe.environment.cwd, root, work.outside(recipe.dependencies))
+        work.root = Path(view.work or root)
         notes = _view_notes(recipe, view)
-        scratch = _temporary(stack, "nbrw-repeat-")
+        scratch = Path(stack.enter_context(temporary_directory("nbrw-repeat-")))
         kept = _kept(recipe, caller, work, view, scratch) if options.keep else None
         find = kept.find if kept else None
         plan = make_plan(recipe, cells, options.request, work.changed, find=find)
@@ -102,6 +110,7 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
                 tolerance=options.tolerance,
                 kept=kept,
                 tasks=options.tasks,
+                cluster=options.cluster,
             )
             try:
                 done = run.execute(runs)
@@ -115,27 +124,22 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
         notes += caller.notes
         if caller.why_not and options.keep and runs and caller.why_not not in notes:
             notes.append(caller.why_not)
-    output = options.output or root / output_name(recipe.title)
-    report = Report(
-        recipe.title,
-        recipe.created_by,
-        tuple(done),
-        notebook=str(output),
-        work_dir=str(root),
-        view=view.strategy,
-        seconds=round(time.monotonic() - began, 3),
-        notes=(*notes, *run.notes),
-        verify=options.verify,
-        tolerance=options.tolerance if options.verify or options.tolerance != DEFAULT else None,
-    )
-    _write_notebook(notebook, report, output)
+        report = Report(
+            recipe.title,
+            recipe.created_by,
+            tuple(done),
+            notebook=str(output),
+            work_dir=str(root),
+            view=view.strategy,
+            seconds=round(time.monotonic() - began, 3),
+            notes=(*notes, *run.notes),
+            verify=options.verify,
+            tolerance=options.tolerance if options.verify or options.tolerance != DEFAULT else None,
+            signature=options.signature,
+            recipe=options.identity,
+        )
+        _write_notebook(notebook, report, place)
     return report
-
-
-def _temporary(stack: contextlib.ExitStack, prefix: str) -> Path:
-    # The view may have mounted the directory in its place: then it cannot be removed, only emptied.
-    made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
-    return Path(stack.enter_context(made))
 
 
 def _kept(
@@ -144,12 +148,6 @@ def _kept(
     variables = kernel_environment(recipe, scratch)
     environment = environment_digest(recipe, variables, view.cwd, str(scratch))
     return KeptResults(store, environment, work, view.cwd, recipe.title)
-
-
-def _outside(recipe: Recipe, work: WorkDirectory) -> list[str]:
-    """Author's inputs that do not lie below the working directory."""
-    read = (data.path for data in recipe.dependencies.data if data.digest is not None)
-    return [path for path in read if work.place(path) is None]
 
 
 def _view_notes(recipe: Recipe, view: View) -> list[str]:
@@ -181,4 +179,5 @@ def _write_notebook(notebook: dict[str, Any], report: Report, path: Path) -> Non
     try:
         write_atomically(path, data.encode("utf-8", "surrogatepass"))
     except OSError as error:
-        raise StorageError(f"write {path}: {error.strerror}; name another with -o") from error
+        name = report.notebook
+        raise StorageError(f"write {name}: {error.strerror}; name another with -o") from error

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nbrw_runtime.dependency import GAP_NOTE
+from nbrw_runtime.dependency import GAP_NOTE, DataState
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe, recipe_cells
 from nbrw_runtime.records import to_json
-from nbrw_runtime.session_file import Session, write_session
+from nbrw_runtime.session_file import ClusterOrders, Session, write_session
 from nbrw_runtime.store import DirectoryStore
 
 _FOREIGN = ("PYTHON", "CONDA", "JUPYTER", "JPY_", "IPYTHON", "VIRTUAL_ENV", "MAMBA", "_CE_", "PIP_")
@@ -96,12 +96,14 @@ def prepare_session(
     first: DirectoryStore | None = None,
     tasks: bool = True,
     kept_tasks: Iterable[Digest] | None = None,
+    cluster: ClusterOrders | None = None,
 ) -> tuple[Path, list[DirectoryStore]]:
     """Write the session file and the checkpoints it names; returns it and the stores.
 
     What the kernel stores goes into the ``first`` store (None: one that goes with ``scratch``).
     ``tasks``: whether results of the audit's tasks may be loaded, and those of earlier repeats,
-    whose documents are ``kept_tasks`` (None: there are none, and none are stored).
+    whose documents are ``kept_tasks`` (None: there are none, and none are stored). ``cluster``:
+    where they run (None: here).
     """
     stores = [first or DirectoryStore(_made(scratch / "store")), *image_stores(recipe)]
     checkpoints = _made(scratch / "checkpoints")
@@ -110,6 +112,9 @@ def prepare_session(
         path.write_text(json.dumps(to_json(checkpoint)))
     # Where the trace has gaps nobody knows what tasks read and wrote.
     tasks = tasks and not any(note.startswith(GAP_NOTE) for note in recipe.dependencies.notes)
+    # Workers list the working directory whenever they import: that tells nothing of a task.
+    here = recipe.environment.cwd
+    data = [d for d in recipe.dependencies.data if (d.path, d.state) != (here, DataState.LISTED)]
     session = Session(
         mode="repeat",
         cells=recipe_cells(cells),
@@ -119,10 +124,11 @@ def prepare_session(
         author_cwd=recipe.environment.cwd,
         use_dask=recipe.uses_dask,
         tasks=tasks,
-        worker_data=tuple(d for d in recipe.dependencies.data if "worker" in d.roles),
-        kernel_data=tuple(d for d in recipe.dependencies.data if "worker" not in d.roles),
+        worker_data=tuple(d for d in data if "worker" in d.roles),
+        kernel_data=tuple(d for d in data if "worker" not in d.roles),
         kept_tasks=tuple(kept_tasks or ()) if tasks else (),
         keep_tasks=tasks and kept_tasks is not None,
+        cluster=cluster or ClusterOrders(),
     )
     path = scratch / "session.json"
     write_session(session, path)

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nbrw_runtime.digest import Digest
 from nbrw_runtime.records import to_json
 from nbrw_runtime.report_tasks import tasks_lines
 from nbrw_runtime.tolerance import Tolerance
 
 REPORT_FORMAT = "nbrw.report"
 REPORT_VERSION = 1
+#: By which `nbrw run` tells what it knows of the image's signature: one line.
+SIGNATURE_VARIABLE = "NBRW_SIGNATURE"
+NOT_CHECKED = "not checked: only `nbrw run` on the host sees the image's file"
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class CellReport:
 class Report:
     """A whole repeat. ``image`` is the title, ``created_by`` the nbrw that built it.
 
-    ``tolerance`` is the one asked for, or that of ``--verify``; None: the usual one.
+    ``tolerance`` is the one asked for, or that of ``--verify``; None: the usual one. ``signature``
+    says what was known of the image's, ``recipe`` which image it was.
     """
 
     image: str
@@ -57,6 +62,8 @@ class Report:
     tolerance: Tolerance | None = None
     format: str = REPORT_FORMAT
     version: int = REPORT_VERSION
+    signature: str = ""
+    recipe: Digest | None = None
 
     @property
     def equal(self) -> bool:
@@ -109,6 +116,8 @@ def report_text(report: Report) -> str:
             lines.append(f"cell {cell.cell} wrote files that differ: {', '.join(others)}")
         lines += [f"cell {cell.cell}: {text}" for text in (*cell.remarks, *tasks_lines(cell.tasks))]
     lines += [f"note: {note}" for note in report.notes]
+    if report.signature:
+        lines.append(f"signature: {report.signature}")
     lines.append(_summary(report))
     return "\n".join(lines)
 

@@ -97,6 +97,23 @@ async def put(wanted, dask_scheduler):
         semaphores.max_leases[name], semaphores.lease_timeouts[name] = leases, timeout
 
 
+async def clear(client, dask_scheduler):
+    """Leave nothing of what an earlier client made, unless another one beside ``client`` is still
+    connected; returns how many are.
+    """
+    others = len(set(dask_scheduler.client_comms) - {client})
+    if not others:
+        await put({"events": (), "variables": {}, "queues": {}, "semaphores": {}}, dask_scheduler)
+        dask_scheduler.extensions["publish"].datasets.clear()
+        for name, holder in list(dask_scheduler.clients.items()):
+            if str(name).startswith("published-"):
+                keys = [task.key for task in holder.wants_what]
+                dask_scheduler.client_releases_keys(keys, name)
+        for name in set(dask_scheduler.task_metadata) - {_OF_CLUSTER}:
+            del dask_scheduler.task_metadata[name]
+    return others
+
+
 def _keys(contents):
     """The keys of the futures in there."""
     records = list(contents["variables"].values())

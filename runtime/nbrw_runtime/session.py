@@ -6,43 +6,46 @@ The functions at the end are what the executor calls by silent requests; they an
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime import restore as restoring
 from nbrw_runtime.blob_checks import BlobChecks
+from nbrw_runtime.cell_files import CellFiles
 from nbrw_runtime.checkpoint import (
     CHECKPOINT_FORMAT,
     CHECKPOINT_VERSION,
     Checkpoint,
     Omitted,
-    StoredFile,
 )
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
 from nbrw_runtime.held_store import HeldStore
+from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.kernel_end import end_children
 from nbrw_runtime.kernel_tasks import KernelTasks
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
 from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
-from nbrw_runtime.result_paths import is_result
 from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
 from nbrw_runtime.state_providers import Baseline, secret_variables
 from nbrw_runtime.still_running import still_running
 from nbrw_runtime.store import DirectoryStore, StackedStore
-from nbrw_runtime.versions import FILE_PREFIX
+
+if TYPE_CHECKING:
+    from nbrw_runtime.worker_traces import WorkerTraces
+    from nbrw_runtime.worker_window import Window
 
 # A result is kept if it can be written and read in about the time that the cell took.
 _WORTH_BYTES = 200e6  # bytes that are written and read in a second
@@ -62,6 +65,7 @@ class KernelSession:
         # A blob that a power failure cost shows by its digest, so nothing waits for the disk.
         roots = [DirectoryStore(root, sync=False) for root in session.stores]
         self.store = StackedStore(roots)
+        self._files = CellFiles(session.written, roots[0], session.author_cwd)
         self.baseline = Baseline(session.author_cwd or session.cwd, session.cwd)
         self.context = SaveContext(shell.user_ns, self.store, roots[0].root)
         providers = self.baseline.providers()
@@ -71,6 +75,7 @@ class KernelSession:
         self.tracker = StateTracker(shell.user_ns, hidden, self.context, providers)
         self.tracker.baseline()
         self.tasks = self._kernel_tasks(roots[0])
+        self._workers: WorkerTraces | None = None  # with Dask
         self._last = 0
         self._ran: list[int] = []  # the cells that the tracker's time counts
         self._late: dict[str, int] = {}
@@ -86,6 +91,19 @@ class KernelSession:
         self.shell.events.register("pre_run_cell", self.before_cell)
         self.shell.events.register("post_run_cell", self.after_cell)
         self.tasks.install()
+        if self.session.traces:
+            when_loaded("distributed.client", self._watch_workers)
+
+    def _watch_workers(self, module: Any) -> None:
+        """What workers elsewhere use, they are asked for."""
+        from nbrw_runtime.worker_traces import WorkerTraces
+
+        self._workers = WorkerTraces(self.session.traces)
+        self._workers.install(module.Client)
+        self._workers.begin(self._last)
+
+    def _window(self) -> Window | None:
+        return self._workers.window if self._workers is not None else None
 
     def _kernel_tasks(self, first: DirectoryStore) -> KernelTasks:
         orders = self.session
@@ -123,6 +141,8 @@ class KernelSession:
             self._look_back(lambda: self.tracker.before(self._source))
             self._last = self._cell.number
             self.tasks.begin(self._cell.number)
+            if self._workers is not None:
+                self._workers.begin(self._cell.number)
             _mark(self._cell.number, "begin")
         self._began = time.perf_counter()
 
@@ -134,6 +154,7 @@ class KernelSession:
         self._seconds = seconds = time.perf_counter() - self._began
         if cell is None:
             return
+        self._ask_workers()
         self.tracker.look_at_modules()
         _mark(cell.number, "end")
         if self.session.mode != "audit":
@@ -165,7 +186,7 @@ class KernelSession:
         changes = self.tracker.changes(self._source)
         self._note_late(changes.late)
         tasks, blobs = self.tasks.collect()
-        files, removed, unstored = self._files(cell.number)
+        files, removed, unstored = self._files.left_by(cell.number, self._window())
         notes = []
         secrets = secret_variables(self.baseline)
         if secrets:
@@ -239,48 +260,19 @@ class KernelSession:
         except Exception as error:
             self.notes.append(f"tasks of a cell were not waited for: {error!r}")
 
+    def _ask_workers(self) -> None:
+        """What workers elsewhere did for the cell is written down."""
+        if self._workers is not None:
+            try:
+                self._workers.end()
+            except OSError as error:
+                self.failure = f"what workers elsewhere used cannot be written down: {error}"
+
     def _prepare_dask(self) -> None:
         if "distributed" in sys.modules:
             from nbrw_runtime import dask_state
 
             self.notes += dask_state.prepare(self.context)
-
-    def _files(
-        self, number: int
-    ) -> tuple[tuple[StoredFile, ...], tuple[str, ...], tuple[Omitted, ...]]:
-        """The files that the cell left, from the tracer's list, in the store."""
-        if not self.session.written:
-            return (), (), ()
-        try:
-            value = json.loads((Path(self.session.written) / f"{number}.json").read_bytes())
-        except FileNotFoundError:
-            return (), (), ()
-        files, unstored = [], []
-        for path in value["written"]:
-            if not is_result(path):
-                continue
-            try:
-                if os.path.isdir(path) and not path.startswith(f"{self.session.author_cwd}/"):
-                    continue  # libraries leave empty ones in all kinds of places
-                files.append(self._store_file(path))
-            except OSError as error:
-                reason = f"it could not be read: {error.strerror}"
-                unstored.append(Omitted(FILE_PREFIX + path, "file", reason))
-        removed = tuple(path for path in value["removed"] if is_result(path))
-        return tuple(files), removed, tuple(unstored)
-
-    def _store_file(self, path: str) -> StoredFile:
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            target = os.readlink(path)
-            digest = self.store.put(os.fsencode(target))
-            return StoredFile(path, digest, len(target), 0o777, target)
-        if stat.S_ISDIR(status.st_mode):
-            return StoredFile(
-                path, self.store.put(b""), 0, stat.S_IMODE(status.st_mode), directory=True
-            )
-        digest, size = self.store.put_file(path)
-        return StoredFile(path, digest, size, stat.S_IMODE(status.st_mode))
 
     # -- what the executor asks for ------------------------------------------------------------
 
@@ -344,9 +336,11 @@ class KernelSession:
         self.tracker.removed(drop)
         for module in dict.fromkeys(m for source in sources for m in imported_modules(source)):
             # For what it registers; whoever uses it by name has it from a checkpoint.
-            if module not in sys.modules:
-                with contextlib.suppress(Exception):
-                    importlib.import_module(module)
+            if module in ("distributed", "dask.distributed"):
+                # It takes long, and registers settings with Dask and nothing else.
+                when_loaded("dask", functools.partial(_import, module))
+            else:
+                _import(module)
         context = LoadContext(namespace, self.store, self.session.mode == "repeat")
         checkpoints = [(self.checkpoint_of(int(cell)), names) for cell, names in wanted.items()]
         result = restoring.bring(checkpoints, namespace, context, self.providers, self._checks)
@@ -380,6 +374,7 @@ class KernelSession:
         self._note_late(found.late)
         kept = (
             keep
+            and not self._reads_unseen()
             and not self._still_running()
             and held.size <= _WORTH_BYTES * max(self._seconds, _WORTH_SECONDS)
         )
@@ -398,6 +393,14 @@ class KernelSession:
             "deleted": list(found.deleted),
             "omitted": [to_json(omitted) for omitted in found.omitted],
         }
+
+    def _reads_unseen(self) -> bool:
+        """Whether Dask's workers may have read for the cell where nobody watches them."""
+        elsewhere = self.session.cluster.kind != "local" and "distributed" in sys.modules
+        note = "cells are not kept: nobody sees what workers of another scheduler read"
+        if elsewhere and note not in self.notes:
+            self.notes.append(note)
+        return elsewhere
 
     def ran_tasks(self) -> dict[str, Any]:
         """The document of the tasks that the cell that ran last executed; empty: there is none."""
@@ -430,14 +433,23 @@ class KernelSession:
         """The notebook has ended, and the kernel will."""
         if self.session.mode == "audit":
             self.sweep()
+        if self._workers is not None:
+            self._workers.finish()
         end_children()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         self.notes += self.tasks.end()
         return {
-            "notes": [*self.notes, *getattr(redirect, "notes", ())],
+            "notes": [*self.notes, *(redirect.all_notes() if redirect is not None else ())],
             "tasks": self.tasks.by_cell(),
             "documents": [str(digest) for digest in self.tasks.used()],
         }
+
+
+def _import(module: str, dask: Any = None) -> None:
+    """Import a module that cells imported which are restored; if it fails nothing is lost."""
+    if module not in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 def _mark(number: int, edge: str) -> None:

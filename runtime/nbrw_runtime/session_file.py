@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbrw_runtime.dependency import Data
@@ -22,13 +22,39 @@ UNSWEPT = "unswept"
 
 
 @dataclass(frozen=True)
+class ClusterOrders:
+    """Where Dask's tasks run in a repeat.
+
+    ``kind`` is ``local`` (on this machine), ``as-written`` (where the notebook says) or ``joined``:
+    on the scheduler at ``address``, encrypted with the certificates in ``tls`` unless that is
+    empty, which must be of the image with the digest ``image``. ``workers``, and ``threads`` of
+    each, are what was asked for; 0 if nothing was. Where ``most`` is above ``workers`` they come
+    when there are tasks and go again.
+    """
+
+    kind: str = "local"
+    address: str = ""
+    tls: str = ""
+    image: str = ""
+    workers: int = 0
+    threads: int = 0
+    most: int = 0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether workers come and go."""
+        return self.most > self.workers
+
+
+@dataclass(frozen=True)
 class Session:
     """One kernel's orders.
 
     ``mode`` is ``audit`` (mark cells, take checkpoints) or ``repeat`` (restore on demand).
     ``stores`` are store roots, the first writable, the rest read-only; ``checkpoints`` is the
     directory of ``<NNNN>.json``; ``written`` the directory where the tracer leaves the list of
-    files written by a cell (empty: not traced). ``author_cwd`` is the author's working directory
+    files written by a cell (empty: not traced), ``traces`` what the names of traces of workers
+    elsewhere begin with. ``author_cwd`` is the author's working directory
     and ``cwd`` that of this kernel.
     """
 
@@ -39,12 +65,14 @@ class Session:
     cwd: str
     author_cwd: str = ""
     written: str = ""
+    traces: str = ""
     use_dask: bool = True
     tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
     worker_data: tuple[Data, ...] = ()  # given what its workers used,
     kernel_data: tuple[Data, ...] = ()  # and what only the kernel did, and what it started
     kept_tasks: tuple[Digest, ...] = ()  # and those of earlier repeats: documents
     keep_tasks: bool = False  # those that run are stored
+    cluster: ClusterOrders = field(default_factory=ClusterOrders)
     format: str = SESSION_FORMAT
     version: int = SESSION_VERSION
 

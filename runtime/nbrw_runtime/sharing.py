@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from nbrw_runtime.codec import Dump
 
 
-def groups(dumps: Mapping[str, Dump | None]) -> list[tuple[str, ...]]:
+class Met(Protocol):
+    """What was met in objects: see `codec.Dump`."""
+
+    @property
+    def roots(self) -> Mapping[int, Any]: ...
+
+    def mutables(self) -> Mapping[int, Any]: ...
+
+
+def groups(dumps: Mapping[str, Met | None]) -> list[tuple[str, ...]]:
     """The names in groups that share mutable objects or memory, each group sorted.
 
     None stands for a value that shares nothing.

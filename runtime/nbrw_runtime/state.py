@@ -17,16 +17,19 @@ from typing import Any
 
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
+from nbrw_runtime.codec_matplotlib import figure_of
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.local_modules import LocalModules, leads_to_local_module
 from nbrw_runtime.mutables import ATOMS
 from nbrw_runtime.names import is_local_module, local_module, names_of, reach
 from nbrw_runtime.sharing import groups, shared_roots
+from nbrw_runtime.snapshot import Snapshot, snapshot
 from nbrw_runtime.state_providers import Provider
 from nbrw_runtime.user_names import UserNames
 from nbrw_runtime.versions import PREFIX, is_connection_type
 
 _LARGE = 1 << 20  # bytes; groups of this size are dumped as what they were first
+_PLAIN = 1 << 16  # bytes; of plain data of this size it is remembered what was in them
 _SMALL = 1 << 20  # bytes; what is larger is taken for what was stored without another look
 _NAME_SECONDS = 40e-6  # about what a look at a small name takes,
 _BYTE_SECONDS = 1e-9  # and one at a byte
@@ -55,6 +58,20 @@ class _Group:
     identity: Digest
     size: int
     memory: frozenset[int]
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True)
+class _Still:
+    """In place of a dump of names that are what they were."""
+
+    known: _Group
+    snapshot: Snapshot
+    refers: frozenset[str]
+    roots: Mapping[int, Any] = field(default_factory=dict)
+
+    def mutables(self) -> dict[int, Any]:
+        return self.snapshot.mutables()
 
 
 @dataclass
@@ -161,7 +178,10 @@ class StateTracker:
             if isinstance(made, Dump):
                 self._learn(stored.names, made)
             else:
-                self._learn_group(stored.names, _Group(stored.digest, stored.size, frozenset()))
+                seen = self._snapshot(stored.names, stored.size)
+                self._learn_group(
+                    stored.names, _Group(stored.digest, stored.size, frozenset(), seen)
+                )
             for name in stored.names:
                 self._refers[name] = frozenset(stored.refers)
                 if not name.startswith(PREFIX):
@@ -238,6 +258,8 @@ class StateTracker:
         objects = []
         late: dict[str, int] = {}
         for group, found in dumped:
+            if isinstance(found, _Still):
+                continue
             identity = found.identity()
             known = self._known.get(group)
             for name in group:
@@ -288,34 +310,51 @@ class StateTracker:
 
     def _dump_groups(
         self, wanted: set[str]
-    ) -> tuple[list[tuple[tuple[str, ...], Dump]], dict[str, Omit]]:
+    ) -> tuple[list[tuple[tuple[str, ...], Dump | _Still]], dict[str, Omit]]:
         """Names that share, each group with one dump; and why others could not be dumped.
 
-        A large group that is what it was is dumped once; others name by name, and then together.
+        A group that is what it was, or a figure's, is dumped once; others name by name, and then
+        together.
         """
         whole = self._unchanged_groups(wanted)
         members = {name for group, _ in whole.values() for name in group}
+        for group in self._of_figures(wanted - members):
+            dumped = self._dump_group(group)
+            if isinstance(dumped, Dump):
+                whole[group[0]] = group, dumped
+                members.update(group)
         dumps, omits = self._dump_names(sorted(wanted - members))
-        joined = groups({**dumps, **{name: found for name, (_, found) in whole.items()}})
-        split = {name for group in joined if len(group) > 1 for name in group if name in whole}
-        if split:
-            # They share with another name by now.
-            names = [name for first in sorted(split) for name in whole.pop(first)[0]]
-            more, failed = self._dump_names(names)
-            dumps.update(more)
-            omits.update(failed)
-            joined = groups(dumps)
-        joined = [group for group in joined if group[0] not in whole]
+        joined = []
+        for group in groups({**dumps, **{name: found for name, (_, found) in whole.items()}}):
+            if group[0] not in whole or len(group) > 1:
+                # What is whole may share with other names by now; its own still share.
+                names = {n for first in group for n in (whole.pop(first, None) or ((first,),))[0]}
+                joined.append(tuple(sorted(names)))
         return [*whole.values(), *self._together(joined, dumps, omits)], omits
 
-    def _unchanged_groups(self, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], Dump]]:
+    def _of_figures(self, names: Iterable[str]) -> list[tuple[str, ...]]:
+        """Names of one figure's parts: whoever has one of them has all of it."""
+        found: dict[int, list[str]] = {}
+        for name in sorted(names):
+            figure = figure_of(self.namespace[name])
+            if figure is not None:
+                found.setdefault(id(figure), []).append(name)
+        return [tuple(group) for group in found.values() if len(group) > 1]
+
+    def _unchanged_groups(
+        self, wanted: set[str]
+    ) -> dict[str, tuple[tuple[str, ...], Dump | _Still]]:
         """By their first names the groups of which all is there as it was, and dumped."""
-        found = {}
+        found: dict[str, tuple[tuple[str, ...], Dump | _Still]] = {}
         for group in {self._group_of[name] for name in wanted if name in self._group_of}:
             known = self._known[group]
-            if len(group) < 2 or known.size < _LARGE or not wanted.issuperset(group):
+            if not wanted.issuperset(group) or any(self._is_new(name) for name in group):
                 continue
-            if any(self._is_new(name) for name in group):
+            seen = known.snapshot
+            if seen is not None and seen.holds([self.namespace[name] for name in group]):
+                found[group[0]] = group, _Still(known, seen, self._refers[group[0]])
+                continue
+            if len(group) < 2 or known.size < _LARGE:
                 continue
             dumped = self._dump_group(group)
             if isinstance(dumped, Dump) and dumped.identity() == known.identity:
@@ -391,7 +430,16 @@ class StateTracker:
     # -- what is known -------------------------------------------------------------------------
 
     def _learn(self, group: tuple[str, ...], found: Dump) -> None:
-        self._learn_group(group, _Group(found.identity(), found.size, found.memory))
+        self._learn_group(
+            group,
+            _Group(found.identity(), found.size, found.memory, self._snapshot(group, found.size)),
+        )
+
+    def _snapshot(self, group: tuple[str, ...], size: int) -> Snapshot | None:
+        """What is in large plain data; the next look at them is shorter then."""
+        if size < _PLAIN or not self.namespace.keys() >= set(group):
+            return None
+        return snapshot([self.namespace[name] for name in group])
 
     def _learn_group(self, group: tuple[str, ...], known: _Group) -> None:
         for name in group:

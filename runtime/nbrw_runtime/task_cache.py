@@ -21,16 +21,19 @@ from nbrw_runtime.task_cutoff import DATA, Facts, candidates
 from nbrw_runtime.task_explain import Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_graph import expression, is_own, label, passive_keys, target
-from nbrw_runtime.task_index import TaskIndex, has_changed
+from nbrw_runtime.task_index import TaskIndex
+from nbrw_runtime.task_placement import possible_annotations
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
+from nbrw_runtime.task_record import TaskRecord
 from nbrw_runtime.task_shuffle import without_shuffles
+from nbrw_runtime.task_table import TaskTables
 from nbrw_runtime.task_virtual import Load
+from nbrw_runtime.task_worker import has_changed
 
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
-_CANDIDATES = 4  # results that a task may turn out to have,
-_LOOKED_AT = 64  # of so many of the same code: a mapped function has as many as it has tasks
+_CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Job:
     inputs: Mapping[Any, Sequence[Any]]
     passive: set[Any]
     changed: Callable[[str, str | None], bool]  # `has_changed`, asked once for each file
+    elsewhere: bool  # on workers of which nobody sees what they read: nothing is kept of them
 
 
 class TaskCache:
@@ -94,6 +98,7 @@ class TaskCache:
         self.classes = NotebookClasses(namespace, self._fingerprinter.of_class)
         if index is not None:
             index.foreign = self.classes.why_not
+            self._tables = TaskTables(index, spool)
 
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
@@ -154,20 +159,25 @@ class TaskCache:
         if len(graph) == 1 and any(is_own(node) for node in graph.values()):
             return None  # a future that is restored
         annotations = expr.__dask_annotations__() if hasattr(expr, "__dask_annotations__") else {}
-        for key in task_virtual.loads_of(client, graph):
+        if self.index is not None:
+            annotations = possible_annotations(client, annotations, self.note)
+        # Asked once: another thread may let go of one while we look.
+        held = task_virtual.loads_of(client, {*graph, *keys})
+        for key in graph.keys() & held.keys():
             del graph[key]  # as Dask does not compute anew what it has
         shuffles = without_shuffles(graph)
         found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
-        job = self._job(graph, found, keys, shuffles.stateful)
+        elsewhere = task_virtual.is_elsewhere(client)
+        job = self._job(graph, found, keys, shuffles.stateful, elsewhere)
         plan = job.plan
-        loads = task_virtual.loads_of(client, {*keys, *itertools.chain(*job.inputs.values())})
+        loads = task_virtual.loads_of(client, {*itertools.chain(*job.inputs.values())}) | held
         if self.index is not None:
             place = task_ship.module().load
             loads.update(
                 (key, Load(place, (self.index.place(record),), record.fingerprint))
                 for key, record in plan.load.items()
             )
-        virtual = self._virtual(client, keys, graph, loads)
+        virtual = self._virtual(client, keys, graph, loads, held)
         left = [key for key in keys if key not in virtual]
         new = self._nodes(job, left, loads)
         for key in (*plan.run, *plan.load):
@@ -230,6 +240,7 @@ class TaskCache:
         found: Mapping[Any, Fingerprint | Refusal],
         keys: Sequence[Any],
         stateful: set[Any],
+        elsewhere: bool = False,
     ) -> Job:
         """What becomes of the tasks of a graph of which ``keys`` are wanted."""
         index = self.index
@@ -241,22 +252,32 @@ class TaskCache:
         else:
             texts = {key: _text(f) for key, f in found.items()}
             idle = passive | stateful
-            plan = plan_tasks(
-                keys, inputs, texts, index.find, changed, self._sound, idle, index.lost
-            )
-        return Job(graph, found, plan, stateful, inputs, passive, changed)
+            lost = self._lost_elsewhere if elsewhere else index.lost
+            plan = plan_tasks(keys, inputs, texts, index.find, changed, self._sound, idle, lost)
+        return Job(graph, found, plan, stateful, inputs, passive, changed, elsewhere)
+
+    def _lost_elsewhere(self, record: TaskRecord) -> str:
+        """Why workers of another machine cannot read a stored result; empty: they can."""
+        assert self.index is not None
+        if self.index.is_kept(record):
+            return "its result is in the caller's store, which workers elsewhere may not see"
+        return self.index.lost(record)
 
     def _virtual(
-        self, client: Any, keys: Sequence[Any], graph: Mapping[Any, Any], loads: Mapping[Any, Load]
+        self,
+        client: Any,
+        keys: Sequence[Any],
+        graph: Mapping[Any, Any],
+        loads: Mapping[Any, Load],
+        held: Mapping[Any, Load],
     ) -> dict[Any, Load]:
-        """Those that are known, and that the cluster need not have."""
+        """Those that are known, and that the cluster need not have; ``held`` are virtual."""
         if self.index is None or not task_virtual.can_have(client):
             return {}
-        known = task_virtual.loads_of(client, keys)
         virtual = {}
         for key in keys:
             load = loads.get(target(key, graph))
-            if load is not None and (key in known or key not in client.futures):
+            if load is not None and (key in held or key not in client.futures):
                 virtual[key] = load
         return virtual
 
@@ -302,20 +323,21 @@ class TaskCache:
             return None
         found, module = job.found[key], task_ship.module()
         text = _text(found)
-        ticket, places = ("", ""), []
+        ticket, known = ("", "", False), None
         if isinstance(text, str) and isinstance(found, Fingerprint):
-            if self._keeps:
+            ticket = (text, label(key), self._keeps and not job.elsewhere)
+            if ticket[2]:
                 inputs = tuple(self._input(other, job) for other in found.inputs)
                 self._facts[text] = Facts(found.local.hex, inputs)
-                ticket = (text, label(key))
                 if self.index is None:
                     self.explainer.note(ticket[1], text, job.graph[key], job.graph)
-            if self.index is not None:
-                places = self._candidates(self.index, job, found)
-        if places:
+            if self.index is not None and found.inputs and not job.elsewhere:
+                known = self._known_for_inputs(self.index, job, found)
+        if known is not None:
             self._doubtful[str(text)] = (label(key), job.plan.reasons[key])
-            return module.run_unless, ticket, places
-        return (module.run, ticket) if ticket[0] or renamed else None
+            function, *more = known
+            return function, ticket, *more
+        return (module.run, ticket) if ticket[2] or renamed else None
 
     def _input(self, key: Any, job: Job) -> str:
         """The fingerprint of an input, as a record has it."""
@@ -325,25 +347,31 @@ class TaskCache:
         assert isinstance(found, Fingerprint)
         return DATA * isinstance(job.graph.get(key), DataNode) + found.digest.hex
 
-    def _candidates(self, index: TaskIndex, job: Job, found: Fingerprint) -> list[tuple[Any, ...]]:
-        """Results that are a task's if its inputs come to the same: see `task_cutoff.py`."""
-        records = index.like(found.local.hex)[:_LOOKED_AT] if found.inputs else []
+    def _known_for_inputs(
+        self, index: TaskIndex, job: Job, found: Fingerprint
+    ) -> tuple[Any, ...] | None:
+        """What runs around a task that may be spared if its inputs come to what they were.
+
+        See `task_cutoff.py` and `task_table.py`. None: no such result is known.
+        """
+        records = index.like(found.local.hex)
         if not records:
-            return []
+            return None
         contents = []
         for other in found.inputs:
             text = self._input(other, job)
             if not text.startswith(DATA):
                 text = index.content(text) if other in job.plan.load else ""
             contents.append((other, text))
+        if len(records) > _CANDIDATES:
+            table = self._tables.path(found.local.hex)
+            return (task_ship.module().run_unless_in_table, table, contents) if table else None
         places: list[tuple[Any, ...]] = []
         for candidate in candidates(records, contents, index.content):
             record = candidate.record
             if not why_not_valid(record, job.changed) and not index.lost(record):
                 places.append((dict(candidate.expected), index.place(record), record.fingerprint))
-            if len(places) == _CANDIDATES:
-                break
-        return places
+        return (task_ship.module().run_unless, places) if places else None
 
     def _count(self, job: Job) -> None:
         counts, plan = self.counts, job.plan
@@ -366,7 +394,8 @@ class TaskCache:
             self.explainer.needless(label(key))
         for key in run:
             found = self._known.get(key)
-            text = found.digest.hex if self._keeps and isinstance(found, Fingerprint) else ""
+            keeps = self._keeps and not job.elsewhere
+            text = found.digest.hex if keeps and isinstance(found, Fingerprint) else ""
             self.explainer.ran(label(key), plan.reasons[key], graph[key], graph, text)
 
     def all_notes(self) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime import dask_doze, task_scatter, task_virtual
 from nbrw_runtime.task_graph import expression
+from nbrw_runtime.task_placement import possible_options
 
 if TYPE_CHECKING:
     from nbrw_runtime.task_cache import TaskCache
@@ -40,6 +41,8 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
     def _graph_to_futures(self: Any, expr: Any, keys: Any, *args: Any, **options: Any) -> Any:
         cache = cache_of()
         keys = list(keys)
+        if cache is not None and cache.index is not None:
+            options = possible_options(self, options, cache.note)
         new = None
         if cache is not None and not options.get("actors"):
             try:
@@ -91,10 +94,12 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
 
 def _why_not(client: Any) -> str:
     """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
-    our functions, one may wait for it, and what workers hold is theirs alone.
+    our functions, or is of this image; one may wait for it, and what workers hold is theirs alone.
     """
     if client.asynchronous:
         return _ASYNCHRONOUS
+    if task_virtual.is_elsewhere(client):
+        return ""
     scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
     if type(scheduler).__name__ != "Scheduler":
         return _ELSEWHERE

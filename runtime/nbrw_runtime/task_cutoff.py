@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nbrw_runtime.task_plan import Key
 from nbrw_runtime.task_record import TaskRecord
+from nbrw_runtime.task_worker import row_name
 
 #: Before the fingerprint of an input that is plain data: it is its content.
 DATA = "="
@@ -43,14 +44,34 @@ def candidates(
     that of a result by its fingerprint, empty if it is not known.
     """
     for record in records:
-        if not record.is_stored or record.unsafe or len(record.inputs) != len(inputs):
+        if not _is_result(record) or len(record.inputs) != len(inputs):
             continue
         expected: dict[Key, str] = {}
         for (key, found), then in zip(inputs, record.inputs, strict=True):
-            wanted = then if then.startswith(DATA) else content(then)
+            wanted = _content(then, content)
             if not wanted or found not in ("", wanted):
                 break
             if not found:
                 expected[key] = wanted
         else:
             yield Candidate(record, expected)
+
+
+def rows(
+    records: Iterable[TaskRecord], content: Callable[[str], str]
+) -> Iterator[tuple[str, TaskRecord]]:
+    """Results of the same code, each with the name that the contents of its inputs give."""
+    for record in records:
+        if not _is_result(record):
+            continue
+        contents = [_content(then, content) for then in record.inputs]
+        if all(contents):
+            yield row_name(contents), record
+
+
+def _is_result(record: TaskRecord) -> bool:
+    return record.is_stored and not record.unsafe
+
+
+def _content(then: str, content: Callable[[str], str]) -> str:
+    return then if then.startswith(DATA) else content(then)

@@ -11,7 +11,6 @@ from nbrw_runtime.errors import NbrwError, NotFoundError
 from nbrw_runtime.store import StackedStore
 from nbrw_runtime.task_evidence import with_evidence
 from nbrw_runtime.task_record import TaskRecord, either, read_tasks
-from nbrw_runtime.task_worker import digest_of
 
 
 class TaskIndex:
@@ -76,6 +75,10 @@ class TaskIndex:
                 return self._lost[blob]
         return ""
 
+    def is_kept(self, record: TaskRecord) -> bool:
+        """Whether it is of an earlier repeat, so that its result is in the caller's store."""
+        return record.fingerprint in self._from
+
     def place(self, record: TaskRecord) -> dict[str, Any]:
         """What ``load`` of `task_worker.py` needs. Raises NotFoundError if the result is lost."""
         why_not = self.lost(record)
@@ -117,13 +120,3 @@ class TaskIndex:
         for record in records if cell is None else with_evidence(records, cell, self._data):
             known = self._records.get(record.fingerprint)
             self._records[record.fingerprint] = record if known is None else either(known, record)
-
-
-def has_changed(path: str, digest: str | None) -> bool:
-    """Whether a file, or a directory's names, are not what a task read."""
-    try:
-        return digest_of(path) != digest
-    except FileNotFoundError:
-        return digest is not None
-    except OSError:
-        return True

@@ -9,28 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from nbrw_runtime.by_value import module_plugin
+
 MODULE = "nbrw_task_worker"
 PLUGIN_NAME = "nbrw-tasks"
-
-_PLUGIN = """
-from distributed.diagnostics.plugin import WorkerPlugin
-
-class NbrwTasks(WorkerPlugin):
-    name = "nbrw-tasks"
-
-    def __init__(self, text, *orders):
-        self.text, self.orders = text, orders
-
-    def setup(self, worker):
-        import sys, types
-        module = sys.modules.get("nbrw_task_worker")
-        if module is None:
-            module = types.ModuleType("nbrw_task_worker")
-            exec(compile(self.text, "<nbrw_task_worker>", "exec"), module.__dict__)
-            sys.modules["nbrw_task_worker"] = module
-        module.configure(*self.orders)
-"""
-
 
 #: The module's text.
 SOURCE = Path(__file__).with_name("task_worker.py")
@@ -58,7 +40,5 @@ def ship(client: Any, root: str, spool: str, software: Sequence[str]) -> None:
     The rest as in ``configure`` of `task_worker.py`. Raises what Dask raises.
     """
     module()
-    # As if defined in a notebook: what is in __main__ is pickled by value.
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(_PLUGIN, "<nbrw>", "exec"), namespace)
-    client.register_plugin(namespace["NbrwTasks"](text(), root, spool, tuple(software)))
+    orders = (root, spool, tuple(software))
+    client.register_plugin(module_plugin(PLUGIN_NAME, MODULE, text(), "configure", orders))

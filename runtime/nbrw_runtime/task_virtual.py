@@ -74,6 +74,13 @@ def can_have(client: Any) -> bool:
     return client.cluster is not None and dask_doze.has_processes(client.cluster)
 
 
+def is_elsewhere(client: Any) -> bool:
+    """Whether the workers are of this image, but not of this repeat: they see the image's files,
+    not those that are kept, and nobody sees what they read.
+    """
+    return getattr(getattr(client, "cluster", None), "nbrw_elsewhere", False) is True
+
+
 def futures(client: Any, loads: Mapping[Any, Load]) -> dict[Any, Any]:
     """Virtual futures with these keys."""
     from distributed import Future
@@ -100,7 +107,9 @@ def materialise(client: Any, keys: Iterable[Any] | None = None) -> None:
         return
     for key in graph:
         del _loads[client][key]
-        client.futures[key].reset()
+        state = client.futures.get(key)
+        if state is not None:  # (another thread may have let go of it)
+            state.reset()
     made = getattr(client, SUBMIT)(graph)
     if keys is None and not client.asynchronous:
         client.sync(_done, list(made.values()))

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import mmap
 import os
@@ -147,9 +148,9 @@ def _watch_scheduler():
 def run(ticket, box, inputs):
     """Execute a task, and store what it gives. Nothing that goes wrong here is the task's affair.
 
-    ``ticket``: the task's fingerprint (empty: its result is not to be stored), and a label.
+    ``ticket``: the task's fingerprint, a label, and whether its result is to be stored.
     """
-    if not ticket[0]:
+    if not ticket[2]:
         return box.node(inputs)
     before = _generator()
     _uses.begin()
@@ -261,13 +262,32 @@ def run_unless(ticket, box, inputs, candidates):
     for expected, where, fingerprint in candidates:
         try:
             if all(_is_content(inputs[key], content) for key, content in expected.items()):
-                value = load(where)
-                with contextlib.suppress(Exception):
-                    _segment().same(ticket, fingerprint)
-                return value
+                return _load_instead(ticket, where, fingerprint)
         except Exception:  # it cannot be told, or not be read
             continue
     return run(ticket, box, inputs)
+
+
+def run_unless_in_table(ticket, box, inputs, table, contents):
+    """The same, where more is known than travels with a task: see `task_table.py`.
+
+    ``contents``: each input's key and content, in order; empty: it is yet to be seen.
+    """
+    try:
+        seen = [content or _content(*_pickled(inputs[key])) for key, content in contents]
+        found = look_up(table, row_name(seen))
+        if found and not any(itertools.starmap(has_changed, found["reads"].items())):
+            return _load_instead(ticket, found["where"], found["fingerprint"])
+    except Exception:  # it cannot be told, or not be read
+        pass
+    return run(ticket, box, inputs)
+
+
+def _load_instead(ticket, where, fingerprint):
+    value = load(where)
+    with contextlib.suppress(Exception):
+        _segment().same(ticket, fingerprint)
+    return value
 
 
 def content_of(digest, buffers):
@@ -275,12 +295,35 @@ def content_of(digest, buffers):
     return ":".join((digest, *buffers))
 
 
+def row_name(contents):
+    """What a row of a table is found by, from the contents of all inputs: 64 characters."""
+    return hashlib.sha256(" ".join(contents).encode()).hexdigest()
+
+
+def look_up(path, name):
+    """A row of a table: lines in order, each a name, a space and JSON. None: it has no such row."""
+    with open(path, "rb") as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    wanted, low, high = name.encode(), 0, len(data)
+    with data:
+        while low < high:
+            start = data.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            end = data.find(b"\n", start) + 1 or len(data)
+            found = data[start : start + len(wanted)]
+            if found == wanted:
+                return json.loads(data[start + len(wanted) : end])
+            low, high = (end, high) if found < wanted else (low, start)
+    return None
+
+
 def _is_content(value, content):
     payload, large = _pickled(value)
-    if len(large) != content.count(":"):
-        return False
+    return len(large) == content.count(":") and _content(payload, large) == content
+
+
+def _content(payload, large):
     digests = (hashlib.sha256(data).hexdigest() for data in (payload, *large))
-    return content_of(next(digests), digests) == content
+    return content_of(next(digests), digests)
 
 
 def load(where):
@@ -484,6 +527,16 @@ def digest_of(path, start=None):
     return _digests[key]
 
 
+def has_changed(path, digest):
+    """Whether a file, or a directory's names, are not what a task read (None: not there)."""
+    try:
+        return digest_of(path) != digest
+    except FileNotFoundError:
+        return digest is not None
+    except OSError:
+        return True
+
+
 def _put_blob(root, data):
     digits = hashlib.sha256(data).hexdigest()
     directory = os.path.join(root, "sha256")
@@ -503,10 +556,13 @@ def _put_blob(root, data):
 
 
 def store_value(value, root):
-    """Write a value into the store as one pickle; returns its digest."""
+    """Write a value into the store as one pickle; returns its digest, or the pickle itself where
+    the store is out of reach.
+    """
     import cloudpickle
 
-    return "sha256:" + _put_blob(root, cloudpickle.dumps(value, protocol=5))
+    data = cloudpickle.dumps(value, protocol=5)
+    return "sha256:" + _put_blob(root, data) if os.path.isdir(root) else data
 
 
 def load_value(path, digest):

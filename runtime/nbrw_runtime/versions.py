@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.names import FILE_QUESTIONS, PREFIX, Names, is_local_module, reach
+from nbrw_runtime.names import FILE_QUESTIONS, LISTING_WORDS, PREFIX, Names, is_local_module, reach
 
 __all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
 
@@ -207,3 +207,15 @@ def is_connection_type(name: str) -> bool:
     return name == "distributed.client.Client" or name.startswith(
         ("distributed.deploy.", "dask_jobqueue.")
     )
+
+
+def may_list(names: Names, now: Versions) -> bool:
+    """Whether code that mentions these names may ask for the names in a directory."""
+    return names.dynamic or not now.used(names).isdisjoint(LISTING_WORDS)
+
+
+def listed_by_imports(cwd: str) -> frozenset[str]:
+    """Directories that are listed all the time, as modules are looked for there: that a cell was
+    seen to do so says nothing unless its code may, too.
+    """
+    return frozenset({cwd, os.path.expanduser("~"), "/", "/tmp"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ _HOLD = "/nbrw/mnt"
 
 @dataclass(frozen=True)
 class View:
-    """``strategy`` is there, links, namespace or none; ``cwd`` is for the kernel."""
+    """``strategy`` is there, links, namespace or none; ``cwd`` is for the kernel.
+
+    ``work``: where the work directory is now, if its own path leads elsewhere since.
+    """
 
     strategy: str
     cwd: str
     unreachable: tuple[str, ...] = ()
     note: str | None = None
+    work: str | None = None
 
 
 def hidden_mounts(table: str = "/proc/self/mountinfo") -> tuple[str, ...]:
@@ -57,7 +62,23 @@ def open_view(author_cwd: str, work_dir: Path, paths: Sequence[str]) -> View:
         note = f"the author's absolute paths are not there: no mount namespace here ({reason})"
         return View("none", work, tuple(missing), note)
     left = tuple(path for path in paths if not _leads(path))
-    return View("namespace", author_cwd, left)
+    hidden = work.startswith(author_cwd + "/")  # the work directory is in its place
+    return View("namespace", author_cwd, left, work=author_cwd if hidden else None)
+
+
+def keep_ids(uid: int, gid: int) -> None:
+    """In a new user namespace: be who one was outside. Raises OSError."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {uid} 1"),
+        ("gid_map", f"{gid} {gid} 1"),
+    ):
+        Path(f"/proc/self/{name}").write_text(text)
+
+
+def temporary_directory(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """One that a view may mount in its place: then it cannot be removed, only emptied."""
+    return tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
 
 
 def _leads(path: str) -> bool:
@@ -128,12 +149,7 @@ class _Namespace:
         if uid == 0 and self._libc.unshare(_CLONE_NEWNS) == 0:
             pass
         elif self._libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS) == 0:
-            for name, text in (
-                ("setgroups", "deny"),
-                ("uid_map", f"{uid} {uid} 1"),
-                ("gid_map", f"{gid} {gid} 1"),
-            ):
-                Path(f"/proc/self/{name}").write_text(text)
+            keep_ids(uid, gid)
         else:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -26,6 +26,7 @@ from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.effects import hidden_effect
+from nbrw_runtime.left_behind import check_run
 from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
@@ -37,6 +38,8 @@ from nbrw_runtime.versions import (
     Versions,
     changes_of,
     is_connection_type,
+    listed_by_imports,
+    may_list,
 )
 
 #: Versions that begin so mean something in one repeat only.
@@ -116,7 +119,8 @@ class Audit:
             if checkpoint is None:
                 break  # what it did is not known, and so is all after it
             code.add(cell.source)
-            known = _known(same, checkpoint, then, used.get(cell.number, ()), code)
+            mine = used.get(cell.number, ())
+            known = _known(same, checkpoint, then, mine, code, recipe.environment.cwd)
             if elsewhere and not known.hidden:
                 outside = [f.path for f in checkpoint.files if not f.path.startswith(inside)]
                 if outside:
@@ -140,7 +144,12 @@ class Audit:
 
 
 def _known(
-    cell: Cell, checkpoint: Checkpoint, then: Versions, data: Sequence[Data], code: CalledCode
+    cell: Cell,
+    checkpoint: Checkpoint,
+    then: Versions,
+    data: Sequence[Data],
+    code: CalledCode,
+    cwd: str,
 ) -> Known:
     names = names_of(cell.source)
     token = key_of(cell, names, then)
@@ -155,6 +164,10 @@ def _known(
         if stored is not None:
             left.update(zip(stored.names, stored.types, strict=False))
     types = ChainMap(left, then.types)
+    listed = {d.path for d in data if d.state is DataState.LISTED}
+    by_imports = listed & listed_by_imports(cwd)
+    if by_imports and not may_list(names, then):
+        listed -= by_imports
     return Known(
         cell.number,
         checkpoint,
@@ -163,7 +176,7 @@ def _known(
         inputs,
         conditions,
         {d.path: then.files.get(d.path) for d in data if d.state is not DataState.LISTED},
-        {d.path: then.listing(d.path) for d in data if d.state is DataState.LISTED},
+        {path: then.listing(path) for path in listed},
         hidden_effect(
             cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
         ),
@@ -231,6 +244,9 @@ class Walk:
         if known is not None and not reason:
             why = "computed by an earlier repeat" if known.kept else "unchanged"
             return Step(cell.number, Action.RESTORE, why, known.cell)
+        if self.audit.recipe.left_behind is not None:
+            same = known.cell if known is not None and not known.kept else None
+            reason = check_run(self.audit.recipe.left_behind, cell.number, reason, same)
         self._demand(cell, names)
         self._ran.add(cell.number)
         like = known if known and not known.kept else self._like(cell)
@@ -344,6 +360,8 @@ class Walk:
                 who = f"cell {maker} changed" if maker in self._ran else "is not as it was"
                 return f"it reads {path}, which {who}"
         for path, listing in known.listings.items():
+            if path in self._changed:
+                return f"it lists {path}, which {self._changed[path]}"
             if now.listing(path) != listing:
                 return f"it lists {path}, which has other files now"
         return ""

@@ -21,6 +21,7 @@ from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import Digest, digest_file
 from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.paths import image_path
+from nbrw_runtime.result_paths import listed_names
 from nbrw_runtime.session_file import write_atomically
 
 MANIFEST = ".nbrw-work.json"
@@ -44,6 +45,11 @@ class WorkDirectory:
             return None
         return self.root / path[len(self.author_cwd) + 1 :]
 
+    def outside(self, dependencies: Dependencies) -> list[str]:
+        """The author's inputs that do not lie below the working directory."""
+        read = (data.path for data in dependencies.data if data.digest is not None)
+        return [path for path in read if self.place(path) is None]
+
     def open(self, dependencies: Dependencies) -> None:
         """Bring the inputs in. Raises StorageError if the directory cannot be written."""
         self._read_manifest()
@@ -55,7 +61,8 @@ class WorkDirectory:
                     continue
                 if data.state is DataState.LISTED:
                     place.mkdir(parents=True, exist_ok=True)
-                    self._links.append(f"{place.relative_to(self.root)}/")
+                    if place != self.root:
+                        self._links.append(f"{place.relative_to(self.root)}/")
                 elif data.state is DataState.READ:
                     self._bring(data, place, data.path in rewritten)
                 elif data.state is DataState.ABSENT and self._is_callers(place):
@@ -66,9 +73,30 @@ class WorkDirectory:
                 "name another one with --work-dir"
             ) from error
         for data in dependencies.data:
+            if data.state is DataState.LISTED:
+                self._look_for_more(data.path, dependencies)
             if data.changed:
                 self.changed[data.path] = "was changed by another program during the audit"
         self._write_manifest()
+
+    def _look_for_more(self, path: str, dependencies: Dependencies) -> None:
+        """Files of the caller's in a directory that a cell lists, which the audit never met."""
+        place = self.place(path)
+        if place is None:
+            return
+        below = path.rstrip("/") + "/"
+        known = {
+            data.path[len(below) :].partition("/")[0]
+            for data in dependencies.data
+            if data.path.startswith(below) and data.state is not DataState.ABSENT
+        }
+        made = (str(self.root / name.rstrip("/")) for name in (*self._files, *self._links))
+        known.update(os.path.basename(name) for name in made if os.path.dirname(name) == str(place))
+        with contextlib.suppress(OSError):
+            names = listed_names(str(place), with_notebooks=place != self.root)
+            more = [name for name in names if name not in known]
+            if more:
+                self.changed[path] = f"has {more[0]}, which the author had not"
 
     def _is_callers(self, place: Path) -> bool:
         return place.exists() and str(place.relative_to(self.root)) not in self._files

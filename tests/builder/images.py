@@ -2,7 +2,7 @@
 
 from nbrw_builder.build_image import write_image
 from nbrw_builder.entry import Entry, LayerPlan
-from nbrw_builder.image import RUNSCRIPT, ImageConfig
+from nbrw_builder.image import ENTRYPOINT, RUNSCRIPT, ImageConfig
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.recipe import RECIPE_PATH, Environment, Recipe, RecipeLayer, write_recipe
 
@@ -26,8 +26,9 @@ def cell(number, data):
 
 def system(*more):
     """The lowest layer: a runscript and a directory to work in."""
-    script = Entry(RUNSCRIPT, 0o755, data=b'#!/bin/sh\necho "args: $*"\n')
-    return LayerPlan("system", (script, Entry("/nbrw/work"), Entry("/tmp", 0o1777), *more))
+    data = b'#!/bin/sh\necho "args: $*"\n'
+    scripts = [Entry(path, 0o755, data=data) for path in (RUNSCRIPT, ENTRYPOINT)]
+    return LayerPlan("system", (*scripts, Entry("/nbrw/work"), Entry("/tmp", 0o1777), *more))
 
 
 def finish(layers):

@@ -17,7 +17,7 @@ def test_the_configuration_names_diff_ids_and_entry_point():
     """The configuration holds what an engine needs to run the image, and no time."""
     config = json.loads(Image((LAYER,), ImageConfig(variables={"A": "1"})).config_bytes())
     assert config["rootfs"]["diff_ids"] == [str(LAYER.diff_id)]
-    assert config["config"]["Entrypoint"] == ["/.singularity.d/runscript"]
+    assert config["config"]["Entrypoint"] == ["/nbrw/bin/nbrw"]
     assert config["config"]["Env"] == ["A=1"]
     assert config["config"]["WorkingDir"] == "/nbrw/work"
     assert "created" not in config

@@ -43,3 +43,19 @@ def test_a_private_key_is_known_by_its_content():
     key = b"x\n-----BEGIN RSA PRIVATE KEY-----\nMII"
     assert why_private("/data/notes.txt", HOME, lambda: key) == "it holds a private key"
     assert why_private("/data/notes.txt", HOME, lambda: b"BEGIN PUBLIC KEY") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        (b"gateway:\n  auth:\n    kwargs:\n      password: 'x'\n", True),
+        (b"api-token: abc\n", True),
+        (b"jobqueue:\n  slurm:\n    queue: main\n", False),
+        (b"gateway:\n  password: null  # ask\n  # token: see below\n  token:\n", False),
+    ],
+)
+def test_settings_of_dask_stay_behind_if_they_hold_secrets(text, private):
+    """Others are part of what a notebook computes with."""
+    found = why_private(f"{HOME}/.config/dask/any.yaml", HOME, lambda: text)
+    assert bool(found) == private
+    assert why_private(f"{HOME}/proj/any.yaml", HOME, lambda: text) is None

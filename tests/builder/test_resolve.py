@@ -156,6 +156,17 @@ def test_listings_of_directories_that_python_imports_from_are_not_data(host):
     assert host.data(import_path=(str(host.cwd / "lib"),)).keys() == {"parts"}
 
 
+def test_listings_of_directories_of_settings_are_not_data(host):
+    """Dask's workers look for theirs when they start; what is in them is read by name."""
+    path = host.home / ".config/dask"
+    path.mkdir(parents=True)
+    (path / "any.yaml").write_text("dataframe:\n  convert-string: false\n")
+    host.saw(Kind.LIST, path, 1, WORKER)
+    host.saw(Kind.READ, path / "any.yaml", 1, WORKER)
+    found = {data.path: data.state for data in host.resolved().dependencies.data}
+    assert found == {str(path / "any.yaml"): DataState.READ}
+
+
 def test_private_files_are_left_out_with_the_reason_unless_forced(host):
     """The full path forces one."""
     path = host.file("server.pem")
@@ -213,3 +224,18 @@ def test_a_renamed_file_has_its_last_name(host):
     host.saw(Kind.WRITE, path + ".tmp", 1, flags=("create",))
     host.saw(Kind.RENAME, path + ".tmp", 1, target=path)
     assert {n: d.state for n, d in host.data().items()} == {"out.csv": DataState.WRITTEN}
+
+
+def test_a_distribution_is_there_for_the_sake_of_those_that_require_it_in_any_spelling(host):
+    """Requirements are normalised, names are not: `pure_eval` is required as `pure-eval`."""
+    site = host.home / "env/lib/python3.11/site-packages"
+    for name, requires in (("pure_eval", ""), ("stack_data", "Requires-Dist: Pure.Eval\n")):
+        info = site / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1\n{requires}\n")
+        (info / "RECORD").write_text(f"{name}.py,,\n{name}-1.dist-info/METADATA,,\n")
+        (site / f"{name}.py").touch()
+    host.saw(Kind.READ, site / "stack_data.py", 1)
+    software = {found.name: found for found in host.resolved().dependencies.software}
+    assert software["stack_data"].touched == 1
+    assert software["pure_eval"].requires == ("stack_data",)

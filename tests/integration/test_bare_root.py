@@ -40,10 +40,9 @@ def test_the_machine_is_bare_and_answers_honestly():
     assert done.returncode == 3, done.stdout[-2000:]
 
 
-@pytest.mark.parametrize("user", ["", "carol"])
-def test_the_readmes_first_command_does_the_whole_job(user):
-    """As root, and as an ordinary user: an image is built, and repeated from cell 3."""
+def test_the_readmes_first_command_does_the_whole_job():
+    """As an ordinary user: an image is built, and repeated from cell 3."""
     job = f"{first_command()} && ls build/climate"
-    done = bare("bash", "-c", job, BARE_ROOT_USER=user)
+    done = bare("bash", "-c", job, BARE_ROOT_USER="carol")
     assert done.returncode == 0, done.stdout[-4000:]
     assert {"climate.sif", "high_risk.parquet"} <= set(done.stdout.split())

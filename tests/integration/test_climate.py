@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 
 import pytest
-from author import Author, may_mount
+from author import may_mount
 
+from nbrw_builder.registry.client import Access
+from nbrw_builder.registry.push import push
+from nbrw_builder.registry.reference import parse_reference
 from notebook_helper import run
+from registry_helper import registry
 
 pytestmark = [
     pytest.mark.integration,
@@ -19,15 +22,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def author(tmp_path_factory):
+def author(climate_author):
     """Ada, with her project."""
-    return Author.make(tmp_path_factory.mktemp("ada"))
+    return climate_author[0]
 
 
 @pytest.fixture(scope="module")
-def built(author):
+def built(climate_author):
     """Her image as a SIF; what nbrw-build said of it."""
-    return author.build("climate.sif")
+    return climate_author[1]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,13 @@ def archive(author, built):
     """The same audit as an OCI tar."""
     author.build("climate.tar")
     return author.home / "proj/climate.tar"
+
+
+@pytest.fixture(scope="module")
+def edited(author, built, archive):
+    """What nbrw-build said of an OCI tar of the notebook with another last cell."""
+    author.edit_last_cell()
+    return author.build("edited.tar")
 
 
 def report(text):
@@ -121,7 +131,8 @@ def test_an_edit_runs_only_the_tasks_that_it_reaches(author, built, site, cell, 
     assert text.count(old) == 1
     shutil.copy(author.home / "proj/climate.sif", site.share / "climate.sif")
     (site.share / "edited.ipynb").write_text(text.replace(old, new))
-    job = "rm -rf w && mkdir w && cd w && cp /share/edited.ipynb . && apptainer run "
+    # Of what an earlier run of this test kept cells would be restored.
+    job = "rm -rf w ~/.cache/nbrw && mkdir w && cd w && cp /share/edited.ipynb . && apptainer run "
     words = "/share/climate.sif repeat edited.ipynb --json"
     done = site.run("sh", "-c", job + words, user="alice")
     cells = {found["cell"]: found for found in report(done.stdout)["cells"]}
@@ -175,10 +186,8 @@ def test_docker_repeats_the_image_loaded_from_the_tar(archive, docker_host, tmp_
     assert (work / "high_risk.parquet").exists()
 
 
-def test_an_edit_of_the_last_cell_runs_and_packs_only_that(author, built):
+def test_an_edit_of_the_last_cell_runs_and_packs_only_that(built, edited):
     """Cells 1 to 4 are not run again; only the last cell's layer and the recipe are new."""
-    author.edit_last_cell()
-    edited = author.build("edited.sif")
     before = {layer["name"]: layer["diff_id"] for layer in built["image"]["layers"]}
     after = {layer["name"]: layer["diff_id"] for layer in edited["image"]["layers"]}
     assert set(before) == set(after)
@@ -186,7 +195,22 @@ def test_an_edit_of_the_last_cell_runs_and_packs_only_that(author, built):
     seconds = {cell["number"]: cell["seconds"] for cell in built["cells"]}
     again = {cell["number"]: cell["seconds"] for cell in edited["cells"]}
     assert [n for n in seconds if seconds[n] != again[n]] == [5]
-    os.unlink(author.home / "proj/edited.sif")
+
+
+def test_after_an_edit_of_the_last_cell_two_percent_travel_at_most(
+    author, archive, edited, tmp_path, monkeypatch
+):
+    """To a registry that has the image of before: that cell's layer, recipe and configuration."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with registry(tmp_path / "registry") as server:
+        target = parse_reference(f"docker://{server.host}/team/climate:v1")
+        plain = Access(plain_http=True)
+        first = push(archive, target, plain)
+        second = push(author.home / "proj/edited.tar", target, plain)
+    assert second.digest == edited["image"]["digest"] != first.digest
+    travelled = {found.blob.name for found in second.moved if found.travelled}
+    assert travelled == {"", "cell:5", "recipe"}
+    assert 0 < second.travelled <= 0.02 * first.travelled
 
 
 def test_the_image_is_small(author, built):

@@ -11,6 +11,7 @@ from distributed import Client, Event, Nanny, SpecCluster, Status, Worker
 from distributed.deploy.spec import ProcessInterface
 
 from nbrw_runtime import dask_contents, dask_state
+from nbrw_runtime.store import DirectoryStore
 from notebook_helper import run, write_notebook
 from repeat_harness import Repeat, audit, disconnect, plain_run
 
@@ -166,7 +167,8 @@ def test_futures_that_the_notebook_has_let_go_of_are_left_alone(tmp_path):
         client.loop.add_callback(time.sleep, 0.5)
         del futures
         assert len(client.futures) > 1  # as yet
-        assert dask_state.prepare(SimpleNamespace(store_root=tmp_path)) == []
+        context = SimpleNamespace(store_root=tmp_path, store=DirectoryStore(tmp_path))
+        assert dask_state.prepare(context) == []
         assert keys & set(dask_state._stored) == {kept.key}
         assert len(list((tmp_path / "sha256").iterdir())) == 1
 

@@ -324,6 +324,67 @@ def test_absolute_paths_of_the_author_work_elsewhere(tmp_path, work):
     assert not place.exists()
 
 
+def test_a_directory_below_the_authors_own_serves_as_work_directory(tmp_path):
+    """Though it takes that one's place: the notebook, the report and what cells write arrive."""
+    place = tmp_path / "proj"
+    (place / "tries/first").mkdir(parents=True)
+    (place / "in.txt").write_text("input")
+    write_notebook(
+        place / "small.ipynb", "text = open('in.txt').read()", "open('made.txt', 'w').write(text)"
+    )
+    image = tmp_path / "image"
+    done = run("nbrw-build", "small.ipynb", "-o", image, cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "made.txt").unlink()
+    (place / "in.txt").write_text("mine, which the author's image knows nothing of")
+    work = place / "tries/first"
+    report = repeat(image, work, "--from", "2", "-o", "../out.ipynb", "--report", "../r.json")
+    assert (report["view"], report["equal"]) == ("namespace", True)
+    assert report["notebook"] == str(place / "tries/out.ipynb")
+    assert json.loads((place / "tries/out.ipynb").read_text())["metadata"]["nbrw"]["equal"]
+    assert json.loads((place / "tries/r.json").read_text())["equal"]
+    assert sorted(path.name for path in work.iterdir()) == [".nbrw-work.json", "made.txt"]
+    assert repeat(image, work)["equal"] and (work / "small.repeat.ipynb").is_file()
+    assert not (place / "made.txt").exists()
+
+
+def test_a_file_that_the_caller_adds_is_seen_by_the_cells_that_list_its_directory(tmp_path, work):
+    """In the working directory, too, where only imports list it otherwise; and by no other cell."""
+    place = tmp_path / "proj"
+    (place / "data").mkdir(parents=True)
+    (place / "data/a.csv").write_text("1")
+    (place / "b.txt").write_text("2")
+    write_notebook(
+        place / "small.ipynb",
+        "import os, statistics\nfrom glob import glob\nfrom pathlib import Path",
+        "found = sorted(glob('data/*.csv'))\nprint(found, open(found[0]).read())",
+        "def texts():\n    return sorted(p.name for p in Path().iterdir() if p.suffix == '.txt')",
+        "import wave\nprint(texts(), open('b.txt').read())",
+        "print(wave.__name__, open('b.txt').read())",
+    )
+    done = run("nbrw-build", "small.ipynb", "-o", tmp_path / "image", "--minimal", cwd=place)
+    assert done.returncode == 0, done.stderr
+
+    def ran(*words):
+        cells = repeat(tmp_path / "image", work, *words)["cells"]
+        return {cell["cell"]: cell["reason"] for cell in cells if cell["action"] == "run"}
+
+    shutil.copy(place / "small.ipynb", work / "another.ipynb")
+    assert ran() == {} == ran("another.ipynb")
+    (work / "z.txt").write_text("mine")
+    reasons = ran()
+    assert list(reasons) == [4] and "z.txt, which the author had not" in reasons[4]
+    executed = json.loads((work / "small.repeat.ipynb").read_text())
+    assert "['b.txt', 'z.txt'] 2" in executed["cells"][3]["outputs"][0]["text"]
+    assert ran() == {}  # what it came to is kept
+    (work / "z.txt").unlink()
+    (work / "data").mkdir()
+    (work / "data/z.csv").write_text("mine")
+    assert list(ran()) == [2]
+    (work / "data/z.csv").unlink()
+    assert ran() == {}
+
+
 def test_a_notebook_right_below_the_directory_of_temporary_files_is_repeated(tmp_path, work):
     """What lies there beside it, also of the repeat itself, is mounted anew in its view."""
     with tempfile.TemporaryDirectory(dir="/tmp") as place:

@@ -76,7 +76,7 @@ def client():
 class Kernel:
     """The tasks of one kernel; results of another may be known."""
 
-    def __init__(self, place, client, known=None, kept=()):
+    def __init__(self, place, client, known=None, kept=(), keeps=True):
         self.place, self.client = place, client
         store = DirectoryStore(place / "store")
         index = None
@@ -88,7 +88,7 @@ class Kernel:
         self.store, self.collector = store, TaskCollector(spool)
         software = [sys.prefix + "/", sys.base_prefix + "/"]
         self.cache = TaskCache(
-            self.namespace, str(place), str(store.root), str(spool), software, index
+            self.namespace, str(place), str(store.root), str(spool), software, index, keeps
         )
         if index is not None:
             self.collector.known = index.find
@@ -200,6 +200,67 @@ def test_what_comes_to_the_same_leaves_what_is_below_as_it_was(tmp_path, client)
     other = Kernel(tmp_path, client, known)
     assert other.run(start, CHAIN) == first + 1
     assert (other.cache.counts.run, other.cache.counts.same) == (3 + 2 + 1 + 1, 1 + 2)
+
+
+WIDE = """
+def middle(x):
+    time.sleep(0.01)
+    return x % 100
+a = client.map(slow, range(100))
+b = client.map(middle, a)
+out = sum(client.gather(b))
+"""
+
+
+def test_of_a_mapped_function_every_task_finds_its_own_former_result(tmp_path, client):
+    """However many there are, and in whatever order the inputs come to what they were."""
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, WIDE)
+    known = audit.known()
+    backwards = "return (99 - x) * FACTOR + 5 * (x == 7)"  # (of 100, 1 is another value)
+    edited = Kernel(tmp_path, client, known)
+    assert edited.run(START.replace("return x * FACTOR", backwards), WIDE) == first + 5
+    assert (edited.cache.counts.run, edited.cache.counts.same) == (100 + 1, 99)
+
+
+@pytest.mark.parametrize(
+    ("way", "factor"),
+    [("out = dask.delayed(apart)(x).compute()", 2), ("out = x.compute()", -1)],
+    ids=["an input", "the task itself"],
+)
+def test_a_future_that_goes_while_the_same_task_is_asked_for_again_is_no_loss(
+    tmp_path, client, way, factor
+):
+    """Whatever another thread lets go of in between: the task is loaded, and so is what uses it."""
+    audit = Kernel(tmp_path, client)
+    make = "x = dask.delayed(slow)(4)"
+    first = audit.run(START, make, "out = dask.delayed(apart)(x).compute()")
+    edited = Kernel(tmp_path, client, audit.known())
+    fingerprinter = edited.cache._fingerprinter
+    usual = fingerprinter.fingerprints
+
+    def fingerprints(*args):
+        found = usual(*args)
+        edited.namespace.pop("a", None)
+        gc.collect()
+        client.sync(_nothing)  # the release is the event loop's
+        return found
+
+    edited.namespace["watch"] = lambda: setattr(fingerprinter, "fingerprints", fingerprints)
+    start = START.replace("return -x", "return -x * 2")
+    hold = "a = x.persist()\nwatch()"
+    assert edited.run(start, make, hold, way) == first * factor
+    assert edited.cache.counts.run == (factor == 2)
+
+
+def test_what_is_the_same_is_counted_although_nothing_is_kept(tmp_path, client):
+    """And nothing is written of what ran."""
+    audit = Kernel(tmp_path, client)
+    first = audit.run(START, CHAIN)
+    edited = Kernel(tmp_path, client, audit.known(), keeps=False)
+    start = START.replace("return x * FACTOR", "return FACTOR * x")
+    assert edited.run(start, CHAIN) == first
+    assert (edited.cache.counts.run, edited.cache.counts.same) == (3, 7)
 
 
 def test_what_ran_in_a_repeat_is_loaded_in_the_next(tmp_path, client):

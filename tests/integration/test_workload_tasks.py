@@ -1,21 +1,34 @@
-"""The five workloads of examples/: each change executes the tasks that it reaches, no others."""
+"""The five workloads of examples/, with small data: built, repeated unchanged and with changes.
+
+Each change executes the tasks that it reaches, no others, and gives what a plain run gives.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections import Counter
 
 import pytest
 
 import executed_tasks
-from notebook_helper import ROOT, run, write_notebook
+from notebook_helper import ROOT, environment, run, write_notebook
 
 sys.path.insert(0, str(ROOT / "benchmarks/repeat"))
+from check import results, wrong  # noqa: E402
 from oracle import labels, reached, tasks_of  # noqa: E402
 from workload import NAMES, Workload  # noqa: E402
 
+#: A change of each, and the cells that it makes run.
+CHANGES = {
+    "dv5": ("correlators of fewer points", [5, 7, 8, 10, 11, 12, 13]),
+    "mapreduce": ("the reduce function", [6, 7, 8, 9, 11]),
+    "dconv": ("the kernel of a quarter", [4, 6, 7, 8]),
+    "rag": ("one book", [6, 7, 8, 9, 10, 11, 12, 14, 15]),
+    "ctrend": ("one station", [7, 8, 9, 10, 11]),
+}
 #: To load such results takes longer than to compute them. Which they are may depend on the machine.
 CHEAP = "its result was not stored"
 
@@ -41,9 +54,9 @@ def variables(place, prefix="APPTAINERENV_"):
     return {"XDG_CACHE_HOME": str(place / "cache"), name: preload}
 
 
-def repeated(place, image, change, words):
-    """Repeat in a new directory; the tasks that ran, by label, what the report says of all, and
-    whether a worker was started. (nbrw's own tasks write what futures have to files.)
+def repeated(place, image, words):
+    """Repeat in a new directory; the tasks that ran, by label, the report, and whether a worker
+    was started. (nbrw's own tasks write what futures have to files.)
     """
     log = place / "cache" / executed_tasks.DIRECTORY
     shutil.rmtree(log, ignore_errors=True)
@@ -55,8 +68,37 @@ def repeated(place, image, change, words):
     for path in log.glob("*"):
         for label, function in map(json.loads, path.read_text().splitlines()):
             ran[label] += function != "load" and not label.startswith("nbrw-")
-    cells = json.loads(done.stdout)["cells"]
-    return +ran, [cell["tasks"] for cell in cells if cell.get("tasks")], log.exists()
+    return +ran, json.loads(done.stdout), log.exists()
+
+
+def counts_of(report):
+    """What became of the tasks of each cell that had some."""
+    return [cell["tasks"] for cell in report["cells"] if cell.get("tasks")]
+
+
+@pytest.mark.integration
+def test_unchanged_no_cell_runs(image):
+    """Outputs and files are the author's."""
+    workload, path = image
+    work = path.parent / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    ran, report, started = repeated(path.parent, path, [])
+    assert {cell["action"] for cell in report["cells"]} == {"restored"}
+    assert not ran and not started
+    assert results(work) == results(path.parent / "author")
+
+
+def check_results(workload, place, change, report):
+    """Those cells run that a change reaches, and outputs and files are those of a plain run."""
+    name, cells = CHANGES[workload.name]
+    if change.name == name:
+        assert [c["cell"] for c in report["cells"] if c["action"] == "run"] == cells, report
+        assert not report["equal"]  # the change can be seen
+        plain = workload.lay_out(place / "plain", place / "data", change)
+        command = [sys.executable, ROOT / "benchmarks/repeat/plain.py", plain, plain]
+        subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=300)
+        assert wrong(plain, place / f"work/{workload.name}.repeat.ipynb") == []
 
 
 @pytest.mark.integration
@@ -70,7 +112,9 @@ def test_each_change_executes_exactly_the_tasks_that_it_reaches(image):
     for change in workload.changes:
         shutil.rmtree(place / "work", ignore_errors=True)
         words = workload.lay_out_change(place / "work", place / "data", change)
-        ran, counts, started = repeated(place, path, change, words)
+        ran, report, started = repeated(place, path, words)
+        check_results(workload, place, change, report)
+        counts = counts_of(report)
         must = labels(tasks, reached(tasks, change.touched))
         assert started == bool(must), change.name
         why = Counter()
@@ -117,9 +161,45 @@ def test_where_all_results_are_known_a_cell_runs_without_any_worker(tmp_path, ed
     assert done.returncode == 0, done.stderr
     cells[edited] += "\nprint('edited')"
     write_notebook(tmp_path / "work/edited.ipynb", *cells)
-    ran, counts, started = repeated(tmp_path, tmp_path / "image", None, ["edited.ipynb"])
+    ran, report, started = repeated(tmp_path, tmp_path / "image", ["edited.ipynb"])
+    counts = counts_of(report)
     assert not ran and not started
     assert sum(count["loaded"] for count in counts) and not any(c["run"] for c in counts)
+
+
+CLUSTER_AND_FILES = """
+import tempfile, time
+from dask.distributed import Client, LocalCluster
+def slow(x):
+    time.sleep(0.05)
+    return x + 1
+with tempfile.TemporaryFile() as stream, tempfile.TemporaryDirectory() as directory:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        with Client(cluster) as client:
+            total = client.submit(sum, client.map(slow, range(6))).result()
+print(total)
+"""
+
+
+@pytest.mark.integration
+def test_what_a_cell_with_a_cluster_and_temporary_files_computed_is_kept(tmp_path):
+    """What it makes and removes again, and what Dask does in its scratch space, is no change."""
+    (tmp_path / "author").mkdir()
+    (tmp_path / "work").mkdir()
+    write_notebook(tmp_path / "author/small.ipynb", "a = 1", CLUSTER_AND_FILES)
+    words = ("small.ipynb", "-o", "../image", "--minimal", "--compression", "none")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = run("nbrw-build", *words, cwd=tmp_path / "author", **cache)
+    assert done.returncode == 0, done.stderr
+    edited = CLUSTER_AND_FILES.replace("x + 1", "x + 2")
+    write_notebook(tmp_path / "work/edited.ipynb", "a = 1", edited)
+    words = ("run", "--engine", "embedded", tmp_path / "image", "repeat", "--json", "edited.ipynb")
+    actions = []
+    for _ in range(2):
+        done = run("nbrw", *words, cwd=tmp_path / "work", **cache)
+        assert done.returncode == 0, done.stdout + done.stderr
+        actions.append([cell["action"] for cell in json.loads(done.stdout)["cells"]])
+    assert actions == [["restored", "run"], ["restored", "restored"]]
 
 
 def test_a_change_reaches_as_many_tasks_as_its_description_says(tmp_path):

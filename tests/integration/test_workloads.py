@@ -1,28 +1,16 @@
-"""The five workloads of examples/, with small data: built, repeated unchanged and with a change."""
+"""The five workloads of examples/: ordinary notebooks, whose changes are well defined."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 
 import nbformat
 import pytest
 
-from notebook_helper import ROOT, environment, run
+from notebook_helper import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks/repeat"))
-from check import results, wrong  # noqa: E402
 from workload import NAMES, Workload  # noqa: E402
-
-#: A change of each, and the cells that it makes run.
-CHANGES = {
-    "dv5": ("correlators of fewer points", [5, 7, 8, 10, 11, 12, 13]),
-    "mapreduce": ("the reduce function", [6, 7, 8, 9, 11]),
-    "dconv": ("the kernel of a quarter", [4, 6, 7, 8]),
-    "rag": ("one book", [6, 7, 8, 9, 10, 11, 12, 14, 15]),
-    "ctrend": ("one station", [7, 8, 9, 10, 11]),
-}
 
 
 @pytest.fixture(params=NAMES)
@@ -60,35 +48,3 @@ def test_the_notebook_is_an_ordinary_one(workload):
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     assert not any(cell.outputs or cell.execution_count for cell in code)
     assert not any("nbrw" in "".join(cell.source) or "%" == cell.source[0][0] for cell in code)
-
-
-@pytest.mark.integration
-def test_a_repeat_gives_what_a_plain_run_gives(workload, tmp_path):
-    """Unchanged no cell runs; with a change those that it reaches; outputs and files are right."""
-    data, work = tmp_path / "data", tmp_path / "work"
-    workload.make_data(data, small=True)
-    author = workload.lay_out(tmp_path / "author", data).parent
-    build = ("nbrw-build", f"{workload.name}.ipynb", "-o", "../image", "--minimal")
-    done = run(*build, "--compression", "none", cwd=author)
-    assert done.returncode == 0, done.stderr
-
-    repeat = ("nbrw", "run", "--engine", "embedded", tmp_path / "image", "repeat", "--json")
-    work.mkdir()
-    done = run(*repeat, cwd=work)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert {cell["action"] for cell in json.loads(done.stdout)["cells"]} == {"restored"}
-    assert results(work) == results(author)
-
-    name, cells = CHANGES[workload.name]
-    change = next(change for change in workload.changes if change.name == name)
-    plain = workload.lay_out(tmp_path / "plain", data, change)
-    command = [sys.executable, ROOT / "benchmarks/repeat/plain.py", plain, plain]
-    subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=300)
-    changed = tmp_path / "changed"
-    words = workload.lay_out_change(changed, data, change)
-    done = run(*repeat, *words, cwd=changed)
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(done.stdout)
-    assert [c["cell"] for c in report["cells"] if c["action"] == "run"] == cells, report
-    assert not report["equal"]  # the change can be seen
-    assert wrong(plain, changed / f"{workload.name}.repeat.ipynb") == []

@@ -24,7 +24,7 @@ def of(*accesses):
         ([(Use.READ, "/a", None), (Use.WRITE, "/a", None)], {"/a": None}, {"/a"}, set()),
         ([(Use.UPDATE, "/a", FILE), (Use.READ, "/a", OTHER)], {"/a": FILE}, {"/a"}, set()),
         ([(Use.READ, "/a", FILE), (Use.READ, "/a", OTHER)], {"/a": FILE}, set(), set()),
-        ([(Use.WRITE, "/t", None), (Use.REMOVE, "/t", FILE)], {}, set(), {"/t"}),
+        ([(Use.WRITE, "/t", FILE), (Use.REMOVE, "/t", FILE)], {}, set(), {"/t"}),
         ([(Use.REMOVE, "/a", FILE), (Use.WRITE, "/a", None)], {}, {"/a"}, set()),
         ([(Use.REMOVE, "/a", FILE), (Use.READ, "/a", None)], {}, set(), {"/a"}),
         ([(Use.LIST, "/a", None)], {"/a": None}, set(), set()),
@@ -35,6 +35,18 @@ def test_what_a_cell_depends_on_and_changes(accesses, read, written, removed):
     """What it wrote or removed itself is no input from then on."""
     found = of(*accesses)
     assert (found.read, found.written, found.removed) == (read, written, removed)
+
+
+def test_what_a_cell_made_and_removed_itself_is_temporary():
+    """Not so if something had been there, or is there in the end."""
+    made, removed = (Use.WRITE, "/t", None), (Use.REMOVE, "/t", FILE)
+    for accesses in ([made, removed], [made, removed, made, removed]):
+        found = of(*accesses)
+        assert (found.written, found.removed, found.temporary) == (set(), set(), {"/t"})
+    again = of(made, removed, made)
+    assert (again.written, again.temporary) == ({"/t"}, set())
+    replaced = of((Use.REMOVE, "/t", FILE), made, removed)
+    assert (replaced.removed, replaced.temporary) == ({"/t"}, set())
 
 
 def test_the_rest_is_kept_apart_and_once():

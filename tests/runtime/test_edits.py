@@ -314,9 +314,9 @@ def test_a_library_that_is_imported_for_a_restore_sees_that_it_is_in_ipython(tmp
 def test_nothing_is_restored_while_a_thread_of_the_notebook_runs(tmp_path, start):
     """It may change what cells use at any time, after any look at the state."""
     sources = [
-        "import threading, time\nrows = [0]\ndef work():\n    time.sleep(0.3)\n    rows.append(1)",
+        "import threading, time\nrows = [0]\ndef work():\n    time.sleep(0.6)\n    rows.append(1)",
         "go = 1",
-        "time.sleep(0.6)",
+        "time.sleep(1.2)",
         "z = 3",
         "print(rows)",
     ]

@@ -55,6 +55,8 @@ def test_a_change_of_a_module_or_by_a_magic_is_told(source, told):
         ("gc.callbacks.append(f)", "gc.callbacks.append"),
         ("lib.registry.update(a=1)", "lib.registry.update"),
         ("sys.settrace(f)", "sys.settrace"),
+        ("np.setbufsize(1)", "np.setbufsize"),
+        ("np.ctypeslib.start(1)", "np.ctypeslib.start"),
         ("logging.setLoggerClass(A)", "logging.setLoggerClass"),
         ("@xr.register_dataset_accessor('geo')\nclass A: pass", "xr.register_dataset_accessor"),
         ("import atexit\n@atexit.register\ndef f(): pass", "atexit.register"),
@@ -81,6 +83,7 @@ def test_a_call_that_is_made_for_its_effect_is_told(source, called):
         "json.dump(x, f)", "def f():\n    lib.start()",
         "class A:\n    def f(self):\n        lib.x = 1",
         "x = [lib.f(y) for y in z]", "random.shuffle(x)", "gc.collect()",
+        "np.copyto(a, b)", "np.add.at(a, i, 1)", "np.fill_diagonal(a, 0)", "np.seterr(all='raise')",
     ],
 )  # fmt: skip
 def test_what_is_stored_or_changes_nothing_is_no_hidden_effect(source):

@@ -213,7 +213,8 @@ def test_what_is_moved_linked_and_removed(tmp_path):
     )
     assert below(found.read, tmp_path) == ["a", "b"]
     assert below(found.written, tmp_path) == ["a2", "b2", "c", "c2", "dir", "new", "unnamed"]
-    assert below(found.removed, tmp_path) == ["a", "d", "new.tmp"]
+    assert below(found.removed, tmp_path) == ["a", "d"]
+    assert below(found.temporary, tmp_path) == ["new.tmp"]
     assert found.unseen == []
 
 

@@ -70,9 +70,7 @@ EDITS = st.lists(
 NEW = st.lists(st.sampled_from(STATEMENTS), min_size=2, max_size=2)
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(cells, EDITS, NEW, st.booleans(), st.booleans(), st.sampled_from([None, 0]))
 @example(
     ["a = [1]", "a = [1]", "import os\nprint(sorted(os.listdir('.'))[-1:])\nq = _"],
@@ -115,7 +113,7 @@ def test_a_repeat_of_an_edited_notebook_gives_what_a_run_of_it_gives(
             assert repeat.outputs == expected, (after, repeat.actions, repeat.notes)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(cells, st.lists(st.tuples(EDITS, NEW, st.booleans()), min_size=2, max_size=3))
 def test_repeats_that_keep_results_give_what_runs_give(sources, rounds):
     """Edit, repeat, edit, repeat, and the first edit again, in one directory with one cache."""

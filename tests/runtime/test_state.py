@@ -53,10 +53,12 @@ class Notebook:
 def notebook(request, monkeypatch):
     """An empty notebook; its state is so small that it is swept after each cell, or it is not.
 
-    Without sweeps groups count as large, so that one that is what it was is dumped as a whole.
+    Without sweeps groups count as large, so that one that is what it was is dumped as a whole, or
+    of plain data not at all.
     """
     if request.param == "no sweeps":
         monkeypatch.setattr(state, "_LARGE", 0)
+        monkeypatch.setattr(state, "_PLAIN", 0)
     return Notebook() if request.param == "sweeps" else Notebook(sweep_share=0)
 
 
@@ -80,6 +82,43 @@ def test_a_group_that_is_what_it_was_may_still_share_with_a_new_name(notebook):
     assert names(notebook.cell("a, b")) == []
     assert names(notebook.cell("b[0].append(3)")) == [("a", "b")]
     assert names(notebook.cell("b = [[1, 3]]\na")) == [("a",), ("b",)]
+
+
+def test_what_is_of_one_figure_is_one_group(notebook):
+    """With whatever else shares with it; two figures are two."""
+    notebook.cell("import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt")
+    found = notebook.cell(
+        "f, a = plt.subplots(2)\nlines = a[0].plot([1, 2])\ng, h = plt.subplots()"
+    )
+    assert [group for group in names(found) if len(group) > 1] == [("a", "f", "lines"), ("g", "h")]
+    mine = notebook.cell("mine = []\na[1].mine = mine\nx = [mine]")
+    assert names(mine) == [("a", "f", "lines", "mine", "x")]
+    then = notebook.restored()
+    assert then["lines"][0] is then["a"][0].lines[0] and then["f"].axes[1] is then["a"][1]
+    assert then["a"][1].mine is then["mine"] is then["x"][0] and then["h"].figure is then["g"]
+    assert names(notebook.cell("f, h, x")) == []
+
+
+def test_large_plain_data_are_not_dumped_as_long_as_they_are_what_they_were(unswept, monkeypatch):
+    """But all that shares with them is, and so are they as soon as anything inside changes."""
+    unswept.cell("data = [{'word': f'{i}', 'all': (i, [i])} for i in range(5000)]\nother = 5")
+    dumped = []
+    usual = state.dump
+
+    def dump(objects, *rest):
+        dumped.extend(objects)
+        return usual(objects, *rest)
+
+    monkeypatch.setattr(state, "dump", dump)
+    assert names(unswept.cell("len(data)")) == [] and "data" not in dumped
+    assert names(unswept.cell("part = data[7]['all'][1]")) == [("data", "part")]
+    dumped.clear()
+    assert names(unswept.cell("data, other")) == [] and not {"data", "part"} & set(dumped)
+    assert names(unswept.cell("data[7]['all'][1].append(1)")) == [("data", "part")]
+    assert names(unswept.cell("data[8]['word'] = 8")) == [("data", "part")]
+    assert names(unswept.cell("data = list(data)")) == []  # it is another object, and equal
+    then = unswept.restored()
+    assert then["data"][7]["all"][1] is then["part"] == [7, 1] and then["data"][8]["word"] == 8
 
 
 def test_only_what_changed_is_stored_again(notebook):
@@ -296,7 +335,7 @@ def test_what_takes_long_to_look_at_is_not_swept_after_every_cell():
 
 def test_a_change_right_after_a_sweep_is_the_cells_own(notebook):
     """With a look at all names after each cell nothing is late."""
-    notebook.tracker.sweep_share = 1
+    notebook.tracker.sweep_share = 1e9
     notebook.cell("a = [1]")
     change_unseen(notebook)
     changes = notebook.cell("b = 2")

@@ -14,8 +14,9 @@ from nbrw_runtime import task_ship
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.task_collect import TaskCollector
-from nbrw_runtime.task_index import TaskIndex, has_changed
+from nbrw_runtime.task_index import TaskIndex
 from nbrw_runtime.task_record import TaskRecord, either, read_tasks, write_tasks
+from nbrw_runtime.task_worker import has_changed
 
 
 class Node:
@@ -41,7 +42,9 @@ class Bench:
 
     def run(self, function, fingerprint="f", **inputs):
         """Execute as a worker does."""
-        return self.module.run((fingerprint, "label"), self.module.Box(Node(function)), inputs)
+        return self.module.run(
+            (fingerprint, "label", True), self.module.Box(Node(function)), inputs
+        )
 
     def records(self):
         """What was collected, by fingerprint."""
@@ -299,3 +302,45 @@ def test_a_global_generator_of_another_kind_is_looked_at_too(bench):
         assert bench.module._generator() != state
     finally:
         np.random.set_bit_generator(usual)
+
+
+def test_a_task_in_a_table_runs_if_its_file_changed_or_anything_is_wrong_with_the_table(bench):
+    """And is loaded only if its inputs came to what they were."""
+    module, source = bench.module, bench.place / "in.txt"
+    source.write_text("1")
+    bench.run(lambda: 5, "five")
+    index = bench.index()
+    five, content = index.find("five"), index.content("five")
+    place = index.place(five)
+    row = {"where": place, "fingerprint": "old", "reads": {}}
+    with_file = {**row, "reads": {str(source): has_digest("1"), str(bench.place / "none"): None}}
+    table = bench.place / "some.table"
+
+    def outcome(value, row, name=None):
+        name = name or module.row_name([content, "=2"])
+        table.write_text(f"{name} {json.dumps(row)}\n")
+        box = module.Box(Node(lambda x, y: "ran"))
+        known = [("x", ""), ("y", "=2")]
+        return module.run_unless_in_table(("f", "l", True), box, {"x": value, "y": 2}, table, known)
+
+    assert outcome(5, row) == outcome(5, with_file) == 5
+    assert outcome(6, row) == outcome(5, row, "0" * 64) == "ran"
+    assert outcome(5, {**row, "where": {**place, "path": "/nowhere"}}) == "ran"
+    assert outcome(5, "no row") == "ran"
+    source.write_text("2")
+    assert outcome(5, with_file) == "ran"
+    source.write_text("1")
+    assert outcome(5, with_file) == 5
+    (bench.place / "none").write_text("now it is there")
+    assert outcome(5, with_file) == "ran"
+    assert (
+        module.run_unless_in_table(
+            ("f", "l", True), module.Box(Node(lambda x: "ran")), {"x": 5}, "/no/table", [("x", "")]
+        )
+        == "ran"
+    )
+
+
+def has_digest(text):
+    """The digest of a file with this text."""
+    return digest_bytes(text.encode()).hex
