@@ -1,13 +1,14 @@
 """One squashfs from layers: merged below, appended above."""
 
+import random
 import shutil
 
 import pytest
 from images import cell, finish, system, write
 
-from nbrw_builder import process
+from nbrw_builder import process, squashfs
 from nbrw_builder.entry import Entry, LayerPlan
-from nbrw_builder.errors import HostError
+from nbrw_builder.errors import BuildError, HostError
 from nbrw_builder.image_file import open_image
 from nbrw_builder.layer import pack
 from nbrw_builder.squashfs import merged, split
@@ -86,6 +87,53 @@ def test_a_cache_that_was_moved_is_believed_by_its_bytes(tmp_path):
     again = write(tmp_path / "a.sif", tmp_path / "moved", CELLS, progress=packed.append)
     assert again.digest == first.digest
     assert "pack the environment" not in packed
+
+
+@needs_mksquashfs
+def test_files_that_begin_alike_arrive(tmp_path):
+    """Blocks that many files share and tails of their own: mksquashfs 4.5.1 loses some of these."""
+    draw = random.Random(0)
+    text = bytes(draw.choices(b"abcd", k=300_000))
+    block = 128 << 10
+    contents = {}
+    for number in range(60):
+        tail = draw.randrange(block)
+        begin = text[: block * draw.choice((3, 6))] if number % 2 else text[block : 2 * block] * 3
+        contents[f"/data/{number:02}"] = begin * draw.choice((1, 2)) + text[tail : 2 * tail]
+    below = system(*(Entry(path, data=data) for path, data in contents.items()))
+    cells = [b"".join(contents[path] for path in sorted(contents)[n::20]) for n in range(5)]
+    write(tmp_path / "a.sif", tmp_path / "cache", cells, below)
+    open_image(tmp_path / "a.sif").extract(tmp_path / "root")
+    for path, data in contents.items():
+        assert (tmp_path / f"root{path}").read_bytes() == data, path
+
+
+@needs_mksquashfs
+@pytest.mark.parametrize("damaged", [1, 3])
+def test_a_damaged_file_system_is_no_image(tmp_path, monkeypatch, damaged):
+    """Whatever mksquashfs writes is read back: the first step's, and what is appended."""
+    real, inodes = squashfs.run, []
+
+    def broken(argv, **options):
+        """Zeros over the first bytes of what one step writes, where inodes were before it."""
+        found = real(argv, **options)
+        if "-offset" in argv and argv[0] == "mksquashfs":
+            name, offset = argv[argv.index("-offset") - 1], int(argv[argv.index("-offset") + 1])
+            with open(name, "r+b") as stream:
+                stream.seek(offset + 64)
+                table = offset + int.from_bytes(stream.read(8), "little")
+                inodes.append(table)
+                if len(inodes) == damaged:
+                    stream.seek(([offset + 96, *inodes])[damaged - 1])
+                    stream.write(bytes(64))
+        return found
+
+    monkeypatch.setattr(squashfs, "run", broken)
+    place = tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(BuildError, match=r"mksquashfs version .* cannot be read back"):
+        write(place / "a.sif", tmp_path / "cache", CELLS, system(Entry("/x", data=b"text" * 9999)))
+    assert list(place.iterdir()) == []
 
 
 @needs_mksquashfs

@@ -6,7 +6,11 @@ from pathlib import Path
 
 def main() -> None:
     """Write files, read them by workers."""
+    import dask
     from dask.distributed import Client, LocalCluster
+
+    # The profiler of the workers reads the sources of what it happens to find running.
+    dask.config.set({"distributed.worker.profile.enabled": False})
 
     place = Path(sys.argv[1])
     for number in range(8):
