@@ -1,7 +1,7 @@
 """Five workloads: plain, audited, repeated without change, repeated with each change.
 
     python benchmarks/repeat/run.py [--rounds N] [--change-rounds N] [--only NAME] [--small]
-    python benchmarks/repeat/run.py --changes [--rounds N] ...     the changes alone, built once
+    python benchmarks/repeat/run.py --changes [--goals] [--scale N] ...    the changes, built once
 
 Times are of whole commands. Rounds are interleaved; ratios are of medians. Every repeat starts in a
 directory with nothing but the change, and what it leaves is compared with a plain run of the
@@ -55,7 +55,7 @@ class Bench:
                                  "paper": c.paper, "goal": c.goal}
                         for c in self.workload.changes},
         }  # fmt: skip
-        self.workload.make_data(self.data, options.small)
+        self.workload.make_data(self.data, options.small, options.scale)
         self.tasks = tasks_of(name, self.data)
 
     def round(self, number: int) -> None:
@@ -71,7 +71,8 @@ class Bench:
             self.measured["unchanged"].append(self.repeat(None)[0])
         limit = self.options.change_rounds
         for change in self.workload.changes if limit is None or number < limit else ():
-            self.changed(change)
+            if change.goal or not self.options.goals:
+                self.changed(change)
 
     def changed(self, change: Change) -> None:
         """A change: plain, repeated, and repeated again."""
@@ -194,6 +195,8 @@ def main() -> None:
     parser.add_argument("--changes", action="store_true", help="the changes alone, built once")
     parser.add_argument("--only", choices=NAMES, action="append", help="this workload alone")
     parser.add_argument("--small", action="store_true", help="small data: whether it works at all")
+    parser.add_argument("--scale", type=int, default=1, help="times as much data (not for dconv)")
+    parser.add_argument("--goals", action="store_true", help="only the changes that have a goal")
     parser.add_argument("--kind", choices=("sif", "oci"), default="sif", help="of images")
     parser.add_argument("--engine", help="as in `nbrw run --engine`")
     parser.add_argument("--work", type=Path, help="where the (large) temporary files go")
@@ -214,7 +217,8 @@ def main() -> None:
     print(
         f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, {options.rounds} rounds,", end=" "
     )
-    print(f"{options.kind}, engine {options.engine or 'chosen by nbrw'}\n")
+    data = "small data" if options.small else f"data x {options.scale}"
+    print(f"{data}, {options.kind}, engine {options.engine or 'chosen by nbrw'}\n")
     tables = [] if options.changes else [workloads_table(measured)]
     print(*tables, changes_table(measured), sep="\n\n")
     print("\nwrong: " + ("; ".join(failures) or "none"))

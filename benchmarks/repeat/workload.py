@@ -64,10 +64,12 @@ class Workload:
             Change(**{**value, "touches": tuple(value.get("touches", ()))}) for value in found
         )
 
-    def make_data(self, directory: Path, small: bool = False) -> None:
-        """Write the inputs to ``directory``."""
+    def make_data(self, directory: Path, small: bool = False, scale: int = 1) -> None:
+        """Write the inputs to ``directory``: small ones, or ``scale`` times as much as usual."""
         command = [sys.executable, self.source / "make_data.py", directory]
         command += ["--small"] if small else []
+        # The picture of dconv is what the paper's was.
+        command += ["--scale", str(scale)] if scale != 1 and self.name != "dconv" else []
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def notebook(self, change: Change | None = None) -> dict[str, Any]:

@@ -14,12 +14,14 @@ import zstandard
 
 from nbrw_builder import sif
 from nbrw_builder.docker_client import is_reference, reference
+from nbrw_builder.errors import ProcessError
 from nbrw_builder.extract import find_member, find_members, unpack_layer
 from nbrw_builder.image_members import matcher, of_squashfs
 from nbrw_builder.oci_read import Blobs, DirectoryBlobs, OciDocuments, TarBlobs, read_documents
 from nbrw_builder.partial_image import PartialImage, complete_tree, read_partial
 from nbrw_builder.process import run
 from nbrw_builder.sif_image import RECIPE_OBJECT, SUMMARY_OBJECT, read_summary
+from nbrw_builder.squashfs import read_back
 from nbrw_builder.validate import check_digest, check_oci, check_recipe
 from nbrw_runtime.digest import Digest, digest_bytes, digest_json, digest_stream
 from nbrw_runtime.errors import FormatError, IntegrityError, NotFoundError, UsageError
@@ -142,6 +144,19 @@ class SifImage:
             raise FormatError(f"read {where}: its file system has not the size it says")
         layers = [(layer["name"], layer["diff_id"]) for layer in summary["layers"]]
         check_recipe(self.recipe_bytes(), layers, where)
+
+    def decode(self) -> None:
+        """Decompress all of the file system: it may have been damaged when it was made.
+
+        Raises FormatError, HostError (no unsquashfs).
+        """
+        try:
+            read_back(self.path, self._root().offset)
+        except ProcessError as error:
+            raise FormatError(
+                f"read {self.path}: its file system is damaged although its digest holds, so it "
+                f"was made so ({' '.join(error.tail.split())}); build it anew with this nbrw"
+            ) from error
 
     def _objects(self) -> tuple[sif.SifObject, ...]:
         with open(self.path, "rb") as stream:

@@ -70,10 +70,8 @@ class _Target:
 
     def check(self, *paths: str) -> None:
         """Read these paths (without any: all) back. Raises BuildError if something is damaged."""
-        quiet = ("-no-progress", "-quiet", "-no-xattrs", "-no-wildcards")
-        where = ("-offset", str(self.offset), self.stream.name)
         try:
-            run(["unsquashfs", *quiet, "-pseudo-file", os.devnull, *where, *paths])
+            read_back(Path(self.stream.name), self.offset, *paths)
         except ProcessError as error:
             raise BuildError(
                 f"make the squashfs: what {_tool()} wrote cannot be read back "
@@ -118,6 +116,16 @@ def write_squashfs(
             _keep(target, cache.path(base, appended[: number + 1], tool))
     prune(cache.root / "squashfs", _KEEP_BYTES, _KEEP_FILES)
     stream.seek(0, os.SEEK_END)
+
+
+def read_back(path: Path, offset: int, *paths: str) -> None:
+    """Decompress these paths (without any: all) of the squashfs that begins at ``offset``.
+
+    Raises ProcessError if something is damaged, HostError (no unsquashfs).
+    """
+    quiet = ("-no-progress", "-quiet", "-no-xattrs", "-no-wildcards")
+    where = ("-offset", str(offset), str(path))
+    run(["unsquashfs", *quiet, "-pseudo-file", os.devnull, *where, *paths])
 
 
 def split(layers: Sequence[Layer]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:

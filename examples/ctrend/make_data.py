@@ -1,6 +1,8 @@
 """Synthetic temperatures of weather stations for `ctrend.ipynb`: a CSV file for each.
 
-    python make_data.py [DIRECTORY] [--small]     (default: data; 60 stations, --small 7)
+    python make_data.py [DIRECTORY] [--small | --scale N]
+
+(default: data; 60 stations, --small 7, --scale N times as many)
 
 Monthly means from 1950 to 2024, in tenths of a degree Celsius: a season, a trend of 0.02 degrees a
 year, and noise that lasts. A fifth is missing. One station in ten has nothing from 1961 to 2020,
@@ -61,5 +63,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=Path("data"))
     parser.add_argument("--small", action="store_true", help="for tests: seconds, not minutes")
+    parser.add_argument("--scale", type=int, default=1, metavar="N", help="N times as much")
     options = parser.parse_args()
-    main(options.directory, 7 if options.small else 60)
+    main(options.directory, 7 if options.small else 60 * options.scale)

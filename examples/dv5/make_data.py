@@ -1,6 +1,8 @@
 """Synthetic collision events for `dv5.ipynb`: two samples of two files each.
 
-    python make_data.py [DIRECTORY] [--small]     (default: data; 1,400 events a file, --small 12)
+    python make_data.py [DIRECTORY] [--small | --scale N]
+
+(default: data; 1,400 events a file, --small 12, --scale N times as many)
 
 An event is a list of particles (transverse momentum in GeV, pseudorapidity, azimuth in radians,
 kind), as arrays of all events and the offsets where each begins; beside them a weight, the missing
@@ -104,5 +106,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=Path("data"))
     parser.add_argument("--small", action="store_true", help="for tests: seconds, not minutes")
+    parser.add_argument("--scale", type=int, default=1, metavar="N", help="N times as much")
     options = parser.parse_args()
-    main(options.directory, 12 if options.small else 1400)
+    main(options.directory, 12 if options.small else 1400 * options.scale)

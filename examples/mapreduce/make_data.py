@@ -1,6 +1,8 @@
 """Synthetic measurements for `mapreduce.ipynb`: eight files of records.
 
-    python make_data.py [DIRECTORY] [--small]     (default: data; 60,000 records each, --small 500)
+    python make_data.py [DIRECTORY] [--small | --scale N]
+
+(default: data; 60,000 records each, --small 500, --scale N times as many)
 
 A record has an id, a group from A to D, and a value: normal, with means of 10, 20, 30, 40 and
 standard deviations of 2, 4, 6, 8. Half of the files are CSV, half JSON lines; one value in a
@@ -53,5 +55,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=Path("data"))
     parser.add_argument("--small", action="store_true", help="for tests: seconds, not minutes")
+    parser.add_argument("--scale", type=int, default=1, metavar="N", help="N times as much")
     options = parser.parse_args()
-    main(options.directory, 500 if options.small else 60_000)
+    main(options.directory, 500 if options.small else 60_000 * options.scale)

@@ -1,6 +1,8 @@
 """Four synthetic books for `rag.ipynb`.
 
-    python make_data.py [DIRECTORY] [--small]     (default: data; 6.5 MB, --small a fortieth)
+    python make_data.py [DIRECTORY] [--small | --scale N]
+
+(default: data; 6.5 MB, --small a fortieth, --scale N times as much)
 
 Each book has a licence before and after it, chapters, paragraphs, lines of at most 72 characters.
 Words are English where they carry the book's subjects, and made of syllables otherwise; how often
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +101,11 @@ def book(number: int, title: str, size: int, mixture: tuple[int, ...]) -> str:
     return f"{LICENCE}\n\n{begin}\n\n{title}\n\n{first}\n\n{text}\n\n{end}\n\n{LICENCE}\n"
 
 
-def main(directory: Path, scale: int) -> None:
+def main(directory: Path, scale: Fraction) -> None:
     """Write the books."""
     directory.mkdir(parents=True, exist_ok=True)
     for number, (id, (title, size, mixture)) in enumerate(BOOKS.items()):
-        (directory / f"{id}.txt").write_text(book(number, title, size // scale, mixture))
+        (directory / f"{id}.txt").write_text(book(number, title, int(size * scale), mixture))
     print(f"{directory}: {len(BOOKS)} books")
 
 
@@ -110,5 +113,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=Path("data"))
     parser.add_argument("--small", action="store_true", help="for tests: seconds, not minutes")
+    parser.add_argument("--scale", type=int, default=1, metavar="N", help="N times as much")
     options = parser.parse_args()
-    main(options.directory, 40 if options.small else 1)
+    main(options.directory, Fraction(1, 40) if options.small else Fraction(options.scale))

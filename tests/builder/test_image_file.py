@@ -1,16 +1,20 @@
 """Opening, unpacking and verifying images."""
 
 import io
+import json
 import shutil
+import sys
 import tarfile
 
 import pytest
 from images import finish, write
 
+from nbrw_builder.cli import main
 from nbrw_builder.entry import LayerPlan
 from nbrw_builder.extract import unpack_layer
 from nbrw_builder.image_file import open_image
-from nbrw_runtime.errors import FormatError, IntegrityError, NbrwError, UsageError
+from nbrw_runtime.digest import digest_bytes
+from nbrw_runtime.errors import EXIT_INTEGRITY, FormatError, IntegrityError, NbrwError, UsageError
 from nbrw_runtime.recipe import read_recipe
 
 KINDS = [
@@ -64,6 +68,26 @@ def test_no_flipped_bit_goes_unseen(tmp_path, name):
         out.write_bytes(spoilt)
         with pytest.raises(IntegrityError):
             open_image(out).verify()
+
+
+@pytest.mark.skipif(not shutil.which("mksquashfs"), reason="needs squashfs-tools")
+def test_a_file_system_that_was_made_damaged_is_found(tmp_path, monkeypatch, capsys):
+    """As old versions of mksquashfs make some: all digests hold, and `nbrw verify` says no."""
+    out = tmp_path / "a.sif"
+    write(out, tmp_path / "cache")
+    image = open_image(out)
+    image.verify()
+    image.decode()
+    start, summary = image._root().offset, json.loads(image.summary_bytes())
+    data = bytearray(out.read_bytes())
+    data[start + 96 : start + 128] = bytes(32)
+    body = data[start : start + summary["squashfs"]["size"]]
+    was, now = summary["squashfs"]["digest"], str(digest_bytes(bytes(body)))
+    out.write_bytes(bytes(data).replace(was.encode(), now.encode()))
+    open_image(out).verify()
+    monkeypatch.setattr(sys, "argv", ["nbrw", "verify", str(out)])
+    assert main() == EXIT_INTEGRITY
+    assert "damaged although its digest holds" in capsys.readouterr().err
 
 
 def blob_spots(path):
