@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -32,8 +33,10 @@ def who(request, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     os.chmod(tmp_path, 0o777)
-    for parent in tmp_path.parents[:3]:
-        os.chmod(parent, 0o755)
+    for parent in tmp_path.parents:
+        mode = stat.S_IMODE(parent.stat().st_mode)
+        if mode & 0o055 != 0o055:  # a directory of pytest's; others are left as they are
+            parent.chmod(mode | 0o055)
     return ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 
 
