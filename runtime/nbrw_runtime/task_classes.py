@@ -33,7 +33,7 @@ def add_class(walker: Any, cls: type) -> None:
     elif not cls.__flags__ & _ON_HEAP:  # compiled into a library that does not give it out
         walker.text("static class", cls.__qualname__, walker.modules.identity(cls.__module__))
     elif not walker.again(cls):
-        with walker.within(cls):
+        with walker.within():
             walker.text("class", cls.__name__)
             if name and own:
                 walker.text("own", walker.modules.content(cls.__module__))

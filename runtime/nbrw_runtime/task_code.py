@@ -42,7 +42,7 @@ def add_function(walker: Any, function: types.FunctionType) -> None:
     if name and not walker.modules.is_own(function.__module__):
         add_installed(walker, function, function.__module__, name)
     elif not walker.again(function):
-        with walker.within(function):
+        with walker.within():
             if function.__code__ is _DISPATCHER:  # it keeps a cache of what it has dispatched
                 walker.text("singledispatch", function.__name__)
                 walker.walk(dict(vars(function)["registry"]))
@@ -123,13 +123,20 @@ def _defaults(function: types.FunctionType) -> list[tuple[str, Any]]:
 
 def _add_attributes(walker: Any, function: types.FunctionType) -> None:
     walker.text("attributes")
-    walker.walk({k: v for k, v in vars(function).items() if k != "__wrapped__"})
-    wrapped = vars(function).get("__wrapped__")
-    if wrapped is not None:
-        walker.walk(wrapped)
+    attributes = vars(function)
+    if attributes:
+        walker.walk({k: v for k, v in attributes.items() if k != "__wrapped__"})
+        wrapped = attributes.get("__wrapped__")
+        if wrapped is not None:
+            walker.walk(wrapped)
+    else:
+        walker.empty_dict()
     try:
         annotations = dict(function.__annotations__)
-        walker.guarded(annotations)
+        if annotations:
+            walker.guarded(annotations)
+        else:
+            walker.empty_dict()
     except Exception:  # names that are not there, where they are worked out late
         walker.text("annotations unknown")
 
@@ -137,9 +144,9 @@ def _add_attributes(walker: Any, function: types.FunctionType) -> None:
 def _add_globals(walker: Any, facts: CodeFacts, space: dict[str, Any], own: bool) -> None:
     lookup = namespaces(space, MISSING)
     names = dict(facts.reads)
-    if not _FRAMES.isdisjoint(facts.attributes | names.keys()):
+    if not (_FRAMES.isdisjoint(facts.attributes) and _FRAMES.isdisjoint(names)):
         raise Refused("code that looks at its caller")
-    if not FRAME_READERS.isdisjoint(facts.attributes | names.keys()):
+    if not (FRAME_READERS.isdisjoint(facts.attributes) and FRAME_READERS.isdisjoint(names)):
         walker.reads_frame.update({name: None for name in space if not name.startswith("__")})
         for text in facts.strings:
             names.update(dict.fromkeys(sorted(words_of(text) & space.keys())))
