@@ -56,7 +56,7 @@ class Workers:
         """Have at least so many."""
         if n > len(self._seen):
             for _ in range(n - len(self._seen)):
-                self._made += 1
+                self._made += 1  # (the keeper knows the first names beforehand)
                 self._seen[f"worker-{self._made}"] = None
             self._say()
 

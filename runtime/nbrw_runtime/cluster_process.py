@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ from nbrw_runtime.workdir import WorkDirectory
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,13 @@ def launch_argv(recipe: Recipe, orders: Mapping[str, Any]) -> list[str]:
     return [recipe.environment.python, *options, launch, json.dumps(orders)]
 
 
-def address_here() -> str:
-    """The address of this machine that other nodes most likely reach."""
+def address_here(interface: str = "") -> str:
+    """The address of this machine that other nodes most likely reach, or in a network of its own.
+
+    Raises UsageError if there is no such network.
+    """
+    if interface:
+        return _address_in(interface)
     with contextlib.suppress(OSError):
         found = socket.gethostbyname(socket.gethostname())
         if not found.startswith("127."):
@@ -115,6 +123,19 @@ def address_here() -> str:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
     return "127.0.0.1"
+
+
+def _address_in(interface: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            asked = struct.pack("256s", os.fsencode(interface)[:15])
+            return socket.inet_ntoa(fcntl.ioctl(probe, _SIOCGIFADDR, asked)[20:24])
+        except OSError as error:
+            have = ", ".join(name for _, name in socket.if_nameindex())
+            raise UsageError(
+                f"--interface {interface}: it has no address here ({error.strerror}); there are "
+                f"{have}"
+            ) from error
 
 
 @contextlib.contextmanager

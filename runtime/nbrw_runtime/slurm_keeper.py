@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import random
 import select
 import signal
 import socket
@@ -22,12 +23,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nbrw_runtime.cluster_process import address_here
+from nbrw_runtime.errors import UsageError
 from nbrw_runtime.host_programs import HostPrograms
 from nbrw_runtime.records import from_json
 from nbrw_runtime.slurm_job import Orders, job_script, own_command
 
 _LOOK_SECONDS = 5.0
 _START_SECONDS = 60.0
+_PORTS = (20000, 32768)
 _AT_ONCE = 60.0  # a job that is gone before nothing was wrong for so long has ended at once
 
 
@@ -44,30 +48,39 @@ def keep(text: str, pipe: int) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # The repeat says when it is over. (What is ignored would be ignored by what we start, too.)
         signal.signal(number, lambda number, frame: None)
-    programs = HostPrograms("sbatch")
-    scheduler, connection = _start_scheduler(orders)
-    jobs = None
     try:
-        address = connection.read(_START_SECONDS).get("address", "")
-        if not address:
-            print(f"the scheduler did not start; see {orders.directory}/scheduler.log", flush=True)
-            return 1
-        jobs = Jobs(programs, orders, address)
+        host, port = address_here(orders.asked.interface), free_port()
+    except UsageError as error:
+        print(error, flush=True)
+        return 1
+    address = f"{'tls' if orders.tls else 'tcp'}://{host}:{port}"
+    jobs = Jobs(HostPrograms("sbatch"), orders, address)
+    scheduler, connection = _start_scheduler(orders, host, port)
+    try:
         try:
-            if orders.asked.workers:
-                jobs.want(connection.read(_START_SECONDS).get("wanted", []))
-            else:
-                jobs.check()
+            # Jobs take as long to start as the scheduler does; workers wait for it.
+            jobs.begin()
         except JobsFail as error:
             print(error, flush=True)
+            return 1
+        if connection.read(_START_SECONDS).get("address") != address:
+            print(f"the scheduler did not start; see {orders.directory}/scheduler.log", flush=True)
             return 1
         print(address, flush=True)
         return _follow(pipe, connection, jobs)
     finally:
         scheduler.terminate()
-        if jobs is not None:
-            jobs.cancel_all()
+        jobs.cancel_all()
         scheduler.wait()
+
+
+def free_port() -> int:
+    """A port that is free, and none of those that the system gives away by itself."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _follow(pipe: int, connection: Connection, jobs: Jobs) -> int:
@@ -110,8 +123,13 @@ class Jobs:
     def __bool__(self) -> bool:
         return bool(self._ids or self._wanted)
 
-    def check(self) -> None:
-        """Ask whether such a job would be taken. Raises JobsFail."""
+    def begin(self) -> None:
+        """Submit those that are to be there from the beginning, under the names that the scheduler
+        will have for them; if it is none, ask whether a job would be taken. Raises JobsFail.
+        """
+        if self._orders.asked.workers:
+            self.want([f"worker-{n}" for n in range(1, self._orders.asked.workers + 1)])
+            return
         done = self._programs.run(["sbatch", "--test-only"], self._script("worker-1"))
         if done.returncode:
             raise JobsFail(f"sbatch refuses the job of a worker: {done.stderr.strip()}")
@@ -215,7 +233,9 @@ class Connection:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _start_scheduler(orders: Orders) -> tuple[subprocess.Popen[bytes], Connection]:
+def _start_scheduler(
+    orders: Orders, host: str, port: int
+) -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = socket.socketpair()
     asked = orders.asked
     keeper = {
@@ -224,8 +244,8 @@ def _start_scheduler(orders: Orders) -> tuple[subprocess.Popen[bytes], Connectio
         "most": max(asked.workers, asked.most),
         "idle": orders.idle,
     }
-    words = [*own_command(), "scheduler", "--port", "0", "--keeper", json.dumps(keeper)]
-    words += ["--interface", asked.interface] if asked.interface else []
+    words = [*own_command(), "scheduler", "--keeper", json.dumps(keeper)]
+    words += ["--host", host, "--port", str(port)]
     words += ["--tls", orders.tls] if orders.tls else []
     with open(f"{orders.directory}/scheduler.log", "wb") as log, theirs:
         scheduler = subprocess.Popen(

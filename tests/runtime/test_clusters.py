@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from nbrw_runtime.cluster_guard import image_of, refusal
+from nbrw_runtime.cluster_process import address_here
 from nbrw_runtime.cluster_tls import NAMES, check, prepare
 from nbrw_runtime.clusters import (
     ClusterChoice,
@@ -16,6 +19,7 @@ from nbrw_runtime.clusters import (
     parse_workers,
 )
 from nbrw_runtime.errors import UsageError
+from nbrw_runtime.slurm_keeper import free_port
 
 
 @pytest.mark.parametrize(
@@ -141,3 +145,19 @@ def test_certificates_are_the_users_alone(tmp_path):
         (place / name).unlink()
     with pytest.raises(UsageError, match="closed to others"):
         prepare(place)
+
+
+def test_a_network_is_named_by_its_interface():
+    """One that is not there is refused, with those that are."""
+    assert address_here("lo") == "127.0.0.1"
+    with pytest.raises(UsageError, match=r"--interface ib9: .* there are .*lo"):
+        address_here("ib9")
+
+
+def test_a_schedulers_port_is_free_and_not_one_that_the_system_gives_away():
+    """Nobody else is given it between the choice and the scheduler's start."""
+    with socket.socket() as taken:
+        taken.bind(("", free_port()))
+        found = {free_port() for _ in range(50)}
+        assert taken.getsockname()[1] not in found
+    assert all(1024 < port < 32768 for port in found) and len(found) > 40
