@@ -26,6 +26,7 @@ from nbrw_runtime.worker_witness import TOPIC, identity
 
 _SECONDS = 20.0  # without an answer one asks again
 _ATTEMPTS = 3
+_EVENTS = 1000  # a scheduler keeps so many, if it is not told otherwise
 _LAST_WORD = 2.0  # seconds for what a worker said when it ended to reach its scheduler
 
 
@@ -41,7 +42,7 @@ class WorkerTraces:
         self._sources: dict[str, WorkerSource] = {}
         self._workers: dict[str, dict[str, dict[str, Any] | None]] = {}  # by scheduler
         self._audit = uuid.uuid4().hex
-        self._events: dict[str, int] = {}  # how many of a scheduler's have been looked at
+        self._events: dict[str, float] = {}  # when that was made which was looked at last
         self._cell = 0
         self.window = Window()
         self._cluster: set[str] = set()
@@ -198,8 +199,12 @@ class WorkerTraces:
         """What workers left with the scheduler before they went, that has not been seen."""
         events = client.get_events(TOPIC) or ()
         scheduler = self._clients[client]
-        first, self._events[scheduler] = self._events.get(scheduler, 0), len(events)
-        for _, message in list(events)[first:]:
+        last = self._events.get(scheduler, 0.0)
+        new = [(stamp, message) for stamp, message in events if stamp > last]
+        if len(new) == len(events) >= _EVENTS:
+            self._gap("more workers came and went in a cell than the scheduler keeps word of")
+        for stamp, message in new:
+            self._events[scheduler] = stamp
             if message["audit"] != self._audit:
                 continue
             if "lines" in message:

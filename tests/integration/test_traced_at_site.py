@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -93,10 +94,12 @@ def in_site(*words):
 def start(stack, place, *words):
     """A process that ends with the block."""
     with open(place / f"{len(list(place.iterdir()))}.log", "wb") as log:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
 
     def stop():
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)  # and what a script of the site's has started
         process.wait(60)
 
     stack.callback(stop)
