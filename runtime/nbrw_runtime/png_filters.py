@@ -46,8 +46,8 @@ def _sum(first: int, second: int, low: int) -> int:
 
 def _added(line: bytes, above: bytes) -> bytes:
     size = len(line)
-    numbers = (int.from_bytes(each, "little") for each in (line, above))
-    return _sum(*numbers, _low_bits(size)).to_bytes(size, "little")
+    first, second = int.from_bytes(line, "little"), int.from_bytes(above, "little")
+    return _sum(first, second, _low_bits(size)).to_bytes(size, "little")
 
 
 def _from_left(line: bytes, step: int) -> bytes:
