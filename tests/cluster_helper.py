@@ -19,6 +19,20 @@ KERNEL = (sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}")
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
+@contextlib.contextmanager
+def running(words: list[str], logs: Path, name: object, **options: object):
+    """A process that runs while the block lasts; its ``log`` is in the directory ``logs``."""
+    log = logs / f"{name}-{len(os.listdir(logs))}.log"
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(words, stdout=stream, stderr=stream, **options)
+    process.log = log
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
 class Image:
     """A recipe in a file; ``digest`` tells one image from another."""
 
@@ -41,19 +55,10 @@ class Image:
             words, capture_output=True, text=True, timeout=60, **self.options(work)
         )
 
-    @contextlib.contextmanager
     def started(self, work: Path, *argv: object):
         """A command that runs while the block lasts; its log is in the work directory."""
-        log = work / f"{argv[0]}-{len(os.listdir(work))}.log"
         words = [sys.executable, "-m", "nbrw_runtime", *map(str, argv)]
-        with open(log, "wb") as stream:
-            process = subprocess.Popen(words, stdout=stream, stderr=stream, **self.options(work))
-        process.log = log
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+        return running(words, work, argv[0], **self.options(work))
 
     @contextlib.contextmanager
     def scheduler(self, work: Path, *argv: object):

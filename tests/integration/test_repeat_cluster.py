@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 
 import pytest
 from test_cluster_roles import make_certificates
 
-from cluster_helper import said, wait_for
+from cluster_helper import running, said, wait_for
 from notebook_helper import command, environment, run, write_notebook
 
 pytest.importorskip("distributed")
@@ -84,21 +82,10 @@ def words(image, *argv):
     return [*command("nbrw"), "run", "--engine", "embedded", str(image), *map(str, argv)]
 
 
-@contextlib.contextmanager
 def started(image, work, *argv):
     """A command of an image, until the block ends; its log is beside the work directory."""
-    log = work.parent / f"{argv[0]}-{len(os.listdir(work.parent))}.log"
-    with open(log, "wb") as stream:
-        process = subprocess.Popen(
-            words(image, *argv), cwd=work, env=environment(), stdin=subprocess.DEVNULL,
-            stdout=stream, stderr=stream,
-        )  # fmt: skip
-    process.log = log
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    options = {"cwd": work, "env": environment(), "stdin": subprocess.DEVNULL}
+    return running(words(image, *argv), work.parent, argv[0], **options)
 
 
 def repeat(image, work, *argv, code=0):
