@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from itertools import accumulate
 
 _NOT_ZERO = re.compile(rb"[^\0]", re.DOTALL)
 
@@ -52,11 +51,6 @@ def _added(line: bytes, above: bytes) -> bytes:
 
 def _from_left(line: bytes, step: int) -> bytes:
     """Each byte with all that are some pixels to its left."""
-    if len(line) < 16 * step:
-        made = bytearray(line)
-        for n in range(step):
-            made[n::step] = bytes([value & 255 for value in accumulate(line[n::step])])
-        return bytes(made)
     size, shift = len(line), 8 * step
     low, whole = _low_bits(size), (1 << 8 * size) - 1
     found = int.from_bytes(line, "little")
@@ -99,11 +93,7 @@ def _paeth(values: bytes, ups: bytes) -> bytes:
 def _paeth_of_all(values: bytes, ups: bytes) -> bytes:
     left, corner, made = 0, 0, []
     for value, up in zip(values, ups, strict=True):
-        near = left
-        if left != up:
-            a, b, c = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
-            if not (a <= b and a <= c):
-                near = up if b <= c else corner
+        near = left if left == up else _nearest(left, up, corner)
         left, corner = (value + near) & 255, up
         made.append(left)
     return bytes(made)

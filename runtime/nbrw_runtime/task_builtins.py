@@ -4,10 +4,13 @@ of the functions here is the walker (`task_values.Walker`).
 
 from __future__ import annotations
 
+import marshal
 import types
 from typing import Any
 
 from nbrw_runtime.task_code import facts_of
+
+_EMPTY_DICT = b"{" + (b"A" + marshal.dumps((), 2)) * 2  # as `Walker.items` writes no items
 
 
 def add_tuple(walker: Any, values: Any) -> None:
@@ -23,6 +26,9 @@ def add_list(walker: Any, values: Any) -> None:
 
 def add_dict(walker: Any, values: Any) -> None:
     if not walker.again(values):
+        if not values:  # as of most functions the attributes and annotations
+            walker.out += _EMPTY_DICT
+            return
         walker.out += b"{"
         walker.items(tuple(values))
         walker.items(tuple(values.values()))

@@ -123,20 +123,13 @@ def _defaults(function: types.FunctionType) -> list[tuple[str, Any]]:
 
 def _add_attributes(walker: Any, function: types.FunctionType) -> None:
     walker.text("attributes")
-    attributes = vars(function)
-    if attributes:
-        walker.walk({k: v for k, v in attributes.items() if k != "__wrapped__"})
-        wrapped = attributes.get("__wrapped__")
-        if wrapped is not None:
-            walker.walk(wrapped)
-    else:
-        walker.empty_dict()
+    walker.walk({k: v for k, v in vars(function).items() if k != "__wrapped__"})
+    wrapped = vars(function).get("__wrapped__")
+    if wrapped is not None:
+        walker.walk(wrapped)
     try:
         annotations = dict(function.__annotations__)
-        if annotations:
-            walker.guarded(annotations)
-        else:
-            walker.empty_dict()
+        walker.guarded(annotations)
     except Exception:  # names that are not there, where they are worked out late
         walker.text("annotations unknown")
 

@@ -31,7 +31,6 @@ _WITHOUT_TOKEN: dict[tuple[str, str], tuple[str, ...]] = {
         "_kwargs",
     ),
 }
-_EMPTY_DICT = b"{" + (b"A" + marshal.dumps((), 2)) * 2
 _FILE = re.compile(r"[^\n\0]*(?:/|\.\w{1,9}\Z)[^\n\0]*\Z")
 
 
@@ -100,13 +99,6 @@ class Walker:
         """While the inside of a function or a class is written."""
         return _Within(self)
 
-    def empty_dict(self) -> None:
-        """Write what `walk` writes of a dictionary with nothing in it."""
-        new: dict[Any, Any] = {}
-        self._numbers[id(new)] = len(self._numbers)
-        self._alive.append(new)
-        self.out += _EMPTY_DICT
-
     def named(self, kind: str, name: str, value: Any) -> None:
         """Write the value of a name."""
         try:
@@ -119,12 +111,13 @@ class Walker:
 
     def guarded(self, value: Any) -> None:
         """Write a value, or only its type if it cannot be."""
-        size, numbers = len(self.out), dict(self._numbers)
+        size, count = len(self.out), len(self._numbers)
         try:
             self.walk(value)
         except Refused:
             del self.out[size:]
-            self._numbers = numbers  # what was not written must not be referred to
+            # What was not written must not be referred to.
+            self._numbers = {key: n for key, n in self._numbers.items() if n < count}
             self.text("some", f"{type(value).__module__}.{type(value).__qualname__}")
 
     def part(self, value: Any) -> bytes:
