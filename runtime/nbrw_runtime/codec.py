@@ -28,7 +28,7 @@ from nbrw_runtime.versions import PREFIX
 
 __all__ = ["Dump", "LoadContext", "Omit", "SaveContext", "Unstorable", "dump", "load"]
 
-_IN_BAND = 4096  # bytes; smaller buffers stay in the pickle, as a blob each would cost more
+_IN_BAND = 32768  # bytes; smaller buffers stay in the pickle, as a blob each would cost more
 _MANY = 100_000  # identities that are remembered
 
 
@@ -130,10 +130,11 @@ class Dump:
 _identities: dict[Digest, Digest] = {}
 
 
-def _taker(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+def _taker(buffers: list[memoryview], in_band: list[int]) -> Callable[[pickle.PickleBuffer], bool]:
     def take(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < _IN_BAND:
+            in_band[0] += raw.nbytes
             return True
         buffers.append(raw)
         return False
@@ -150,12 +151,14 @@ class StatePickler(cloudpickle.Pickler):
         self, stream: io.BytesIO, context: SaveContext, keep_views: frozenset[int] = frozenset()
     ) -> None:
         buffers: list[memoryview] = []
+        in_band = [0]
         # A method of this object would make a cycle of it. When the garbage collector finds a
         # memory view in a cycle, Python (3.11) may clear it twice, and crash.
-        super().__init__(stream, protocol=5, buffer_callback=_taker(buffers))
+        super().__init__(stream, protocol=5, buffer_callback=_taker(buffers, in_band))
         self.context = context
         self.keep_views = keep_views
         self.buffers = buffers
+        self.in_band = in_band  # bytes of buffers that are in the pickle
         self.roots: dict[int, tuple[Any, set[int]]] = {}
         self.memory: set[int] = set()
         self.refers: set[str] = set()
@@ -190,6 +193,7 @@ class StatePickler(cloudpickle.Pickler):
         self.refers |= inner.refers
         self.memory |= inner.memory
         self.weak.update(inner.weak)
+        self.in_band[0] += inner.in_band[0]
         return codec_kinds.Nested(stream.getvalue(), inner.buffers)
 
 
@@ -240,7 +244,7 @@ def _dump(objects: dict[str, Any], context: SaveContext, keep_views: frozenset[i
 
     def canonical() -> bytes | None:
         with _quietly():
-            return canonical_pickle(objects, context, keep_views, payload)
+            return canonical_pickle(objects, context, keep_views, payload, pickler.in_band[0])
 
     return Dump(
         payload,

@@ -13,7 +13,7 @@ from typing import Any
 
 from nbrw_runtime.codec import SaveContext, StatePickler
 
-_LARGE = 4 << 20  # bytes; of larger pickles the bytes themselves tell: a second pass is slower
+_LARGE = 4 << 20  # bytes beside arrays; of larger pickles the bytes tell: a second pass is slower
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 _WHOLE = frozenset({bool, int, str, bytes, type(None)})  # those whose equality is identity
 _MANY = 10_000
@@ -61,14 +61,20 @@ class CanonicalPickler(StatePickler):
 
 
 def canonical_pickle(
-    objects: dict[str, Any], context: SaveContext, keep_views: frozenset[int], payload: bytes
+    objects: dict[str, Any],
+    context: SaveContext,
+    keep_views: frozenset[int],
+    payload: bytes,
+    in_band: int,
 ) -> bytes | None:
     """The canonical pickle of what was pickled to ``payload``, without its buffers.
+
+    ``in_band`` bytes of the payload are the content of arrays.
 
     None if it would be too large, cannot be made, or if the objects have changed since (a thread
     of the notebook's works on them): then the payload itself is the identity.
     """
-    if len(payload) > _LARGE:
+    if len(payload) - in_band > _LARGE:
         return None
     stream, again = io.BytesIO(), io.BytesIO()
     try:

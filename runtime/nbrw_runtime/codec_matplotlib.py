@@ -12,6 +12,7 @@ def handler_of(kind: type) -> Any:
     for module, name, handler in (
         ("matplotlib.transforms", "TransformNode", _reduce_transform),
         ("matplotlib.path", "Path", _reduce_path),
+        ("matplotlib.colors", "Colormap", _reduce_colormap),
         ("matplotlib.figure", "FigureBase", _reduce_figure),
         ("matplotlib.cbook", "CallbackRegistry", _reduce_callbacks),
     ):
@@ -38,17 +39,40 @@ def _reduce_callbacks(pickler: Any, registry: Any) -> Any:
 
 
 def _reduce_path(pickler: Any, path: Any) -> Any:
-    if not getattr(path, "_readonly", False) and not _is_of_markers(path):
+    if not getattr(path, "_readonly", False) and id(path) not in _of_markers(pickler):
+        codes = getattr(path, "_codes", None)
+        if codes is not None and not codes.flags.writeable:
+            # A circle's, say: those of a path that nobody changes.
+            pickler.one_for_all.add(id(codes))
         return NotImplemented
     pickler.one_for_all.add(id(path))
-    return make_path, (type(path), pickler.nested(dict(vars(path))))
+    memory = set(pickler.memory)
+    made = pickler.nested(dict(vars(path)))
+    pickler.memory = memory
+    return make_path, (type(path), made)
 
 
-def _is_of_markers(path: Any) -> bool:
-    """Whether this is one of the paths that all figures draw ticks and markers with."""
-    markers = sys.modules.get("matplotlib.markers")
-    places = (markers, getattr(markers, "MarkerStyle", None))
-    return any(path is value for p in places if p is not None for value in vars(p).values())
+def _reduce_colormap(pickler: Any, colors: Any) -> Any:
+    # The data of matplotlib's own colormaps are in all figures that use them.
+    modules = (sys.modules.get(f"matplotlib.{name}") for name in ("_cm", "_cm_listed"))
+    own = {id(value) for module in modules if module for value in vars(module).values()}
+    for data in (getattr(colors, "colors", None), getattr(colors, "_segmentdata", None)):
+        if id(data) in own:
+            parts = data.values() if isinstance(data, dict) else data or ()
+            pickler.one_for_all.update(map(id, (data, *parts)))
+    return NotImplemented
+
+
+def _of_markers(pickler: Any) -> Any:
+    """The ids of the paths that all figures draw ticks and markers with."""
+    found = pickler.kept.get("markers")
+    if found is None:
+        markers = sys.modules.get("matplotlib.markers")
+        places = (markers, getattr(markers, "MarkerStyle", None))
+        # They live as long as the module does: no other object comes to have their ids.
+        found = frozenset(id(v) for p in places if p is not None for v in vars(p).values())
+        pickler.kept["markers"] = found
+    return found
 
 
 def make_path(kind: Any, state: dict[str, Any]) -> Any:
@@ -59,6 +83,9 @@ def make_path(kind: Any, state: dict[str, Any]) -> Any:
 
 
 def _reduce_transform(pickler: Any, node: Any) -> Any:
+    # All that transform nothing have one matrix; that does not make two figures one state.
+    nothing = getattr(sys.modules["matplotlib.transforms"], "IdentityTransform", None)
+    pickler.one_for_all.add(id(getattr(nothing, "_mtx", None)))
     found = node.__reduce_ex__(5)
     state: Any = found[2] if isinstance(found, tuple) and len(found) > 2 else None
     if not isinstance(state, dict) or not isinstance(state.get("_parents"), dict):

@@ -62,6 +62,8 @@ def reduce_array(pickler: Any, array: Any) -> Any:
     """Note whose memory an array uses, and reduce it to a view of that if others use it too."""
     import numpy
 
+    if id(array) in pickler.one_for_all:
+        return NotImplemented
     pickler.memory.add(id(owner_of(array)))
     if id(array) in pickler.apart:
         return NotImplemented

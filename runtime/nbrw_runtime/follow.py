@@ -185,7 +185,7 @@ class Follower:
     def _keep(self, kernel: RepeatKernel) -> None:
         """Keep what cells did, once it is sure that they changed nothing else."""
         if self.kept is not None and self._results:
-            self._sweep(kernel)
+            self._sweep(kernel, max(result.checkpoint.cell for result in self._results))
             self.kept.keep(self._results)
             self._results = []
 
@@ -206,11 +206,14 @@ class Follower:
                 return
         self._place_files()
 
-    def _sweep(self, kernel: RepeatKernel | None) -> None:
-        """Before a cell counts as unaffected: did cells that ran change what they do not show?"""
+    def _sweep(self, kernel: RepeatKernel | None, last: int | None = None) -> None:
+        """Before a cell counts as unaffected: did cells that ran change what they do not show?
+
+        ``last``: those up to this one.
+        """
         if kernel is not None and self._unswept:
-            self._unswept = False
-            self._check_late(kernel.ask("sweep_json"))
+            self._unswept = last is not None
+            self._check_late(kernel.ask("sweep_json", last))
 
     def _check_late(self, answer: Mapping[str, Any]) -> None:
         for name, first in sorted(answer["late"].items()):

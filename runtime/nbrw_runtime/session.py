@@ -29,6 +29,7 @@ from nbrw_runtime.checkpoint import (
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
+from nbrw_runtime.gc_paused import gc_paused
 from nbrw_runtime.held_store import HeldStore
 from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.kernel_end import end_children
@@ -179,6 +180,7 @@ class KernelSession:
                 return cell
         return next((c for c in self.session.cells if c.source == source), None)
 
+    @gc_paused()
     def _checkpoint(self, cell: RecipeCell, success: bool, seconds: float) -> None:
         began = time.perf_counter()
         self._prepare_dask()
@@ -216,6 +218,7 @@ class KernelSession:
         path = Path(self.session.checkpoints) / f"{checkpoint.cell:04d}.json"
         write_atomically(path, json.dumps(to_json(checkpoint)).encode() + b"\n")
 
+    @gc_paused()
     def _look_back(self, look: Callable[[], Mapping[str, int]]) -> None:
         """Have the tracker look for what changed behind our back."""
         try:
@@ -282,6 +285,7 @@ class KernelSession:
         value = load_document(path.read_bytes(), CHECKPOINT_FORMAT, CHECKPOINT_VERSION, str(path))
         return from_json(Checkpoint, value, str(path))
 
+    @gc_paused()
     def restore(self, numbers: list[int]) -> dict[str, Any]:
         """Bring back what these cells left."""
         checkpoints = [self.checkpoint_of(number) for number in numbers]
@@ -315,6 +319,7 @@ class KernelSession:
         for name, number in zip(("_", "__", "___"), reversed(shown), strict=False):
             namespace[name] = namespace[f"_{number}"]
 
+    @gc_paused()
     def bring(
         self,
         wanted: dict[str, list[str]],
@@ -358,6 +363,7 @@ class KernelSession:
         """Wait for the checks of what was brought; ``failed`` as in :meth:`bring`."""
         return {"failed": self._checks.failures()}
 
+    @gc_paused()
     def changes(self, keep: bool = False) -> dict[str, Any]:
         """What the cell that ran last changed, with the identities of what it left.
 
@@ -407,10 +413,17 @@ class KernelSession:
         self._settle_dask()
         return {"document": str(self.tasks.collect()[0] or "")}
 
-    def sweep(self) -> dict[str, Any]:
-        """Look at all names; those that changed behind our back, with the first suspicious cell."""
+    @gc_paused()
+    def sweep(self, cell: int | None = None) -> dict[str, Any]:
+        """Look at all names; those that changed behind our back, with the first suspicious cell.
+
+        ``cell``: for what cells did up to this one, whatever those after it changed.
+        """
+        since = None
+        if cell in self._ran:
+            since = len(self._ran) - self._ran[::-1].index(cell)
         if self.tracker.unswept:
-            self._look_back(self.tracker.sweep)
+            self._look_back(lambda: self.tracker.sweep(since))
             if self.session.mode == "audit":
                 self._mark_unswept(0)
         return {"late": self._late}
@@ -538,9 +551,9 @@ def tasks_json() -> str:
     return _answer(current().ran_tasks())
 
 
-def sweep_json() -> str:
+def sweep_json(cell: int | None = None) -> str:
     """See :meth:`KernelSession.sweep`."""
-    return _answer(current().sweep())
+    return _answer(current().sweep(cell))
 
 
 def finish_json() -> str:

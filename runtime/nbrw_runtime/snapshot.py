@@ -24,7 +24,7 @@ _LEAVES = frozenset(
     }
 )  # fmt: skip
 _CONTAINERS = frozenset({list, dict, tuple})
-_MANY = 4_000_000  # references that are held at most
+_MANY = 16_000_000  # references that are held at most
 
 
 class Snapshot:

@@ -161,9 +161,16 @@ class StateTracker:
         more = self._settings(keep) + self._modules(keep)
         return Changes(found.objects + more, tuple(deleted), found.omitted, found.late)
 
-    def sweep(self) -> Mapping[str, int]:
-        """Look at all names: those that have changed behind our back, and since when."""
-        late = self._look(self._user_names.now() & self._seen.keys(), keep=False).late
+    def sweep(self, since: int | None = None) -> Mapping[str, int]:
+        """Look at all names: those that have changed behind our back, and since when.
+
+        ``since``: only at those that nobody has looked at since this time; the others are as what
+        ran until then left them, or that has been told.
+        """
+        names = self._user_names.now() & self._seen.keys()
+        if since is not None:
+            return self._look({n for n in names if self._seen[n] < since}, keep=False).late
+        late = self._look(names, keep=False).late
         self._swept, self._swept_at = self.clock, time.monotonic()
         return late
 

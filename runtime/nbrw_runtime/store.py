@@ -176,8 +176,11 @@ class DirectoryStore:
     def _temporary(self):  # type: ignore[no-untyped-def]
         with storage_errors(self.root):
             directory = self.root / "sha256"
-            directory.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+            try:
+                descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+            except FileNotFoundError:
+                directory.mkdir(parents=True, exist_ok=True)
+                descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
         path = Path(name)
         try:
             with open(descriptor, "wb", buffering=0) as target:

@@ -542,8 +542,11 @@ def _put_blob(root, data):
     directory = os.path.join(root, "sha256")
     target = os.path.join(directory, digits)
     if not os.path.exists(target):
-        os.makedirs(directory, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+        except FileNotFoundError:
+            os.makedirs(directory, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
         try:
             with open(descriptor, "wb") as stream:
                 stream.write(data)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbrw_runtime import codec_identity
 from nbrw_runtime.codec import Dump, LoadContext, Omit, SaveContext, StatePickler, dump, load
 from nbrw_runtime.store import DirectoryStore, MemoryStore
 
@@ -201,6 +202,19 @@ def test_large_buffers_are_not_copied_into_the_pickle():
     found = dump({"x": np.zeros(1_000_000)}, SaveContext({}, MemoryStore()))
     assert len(found.payload) < 1000
     assert [part.nbytes for part in found.buffers] == [8_000_000]
+
+
+def test_many_small_arrays_are_one_blob_and_compared_like_a_few():
+    """A file for each would cost more than to read what is not wanted; texts still do not show."""
+
+    def identity(*texts):
+        tables = [{"text": text, "x": np.arange(2000.0) + n} for n, text in enumerate(texts * 200)]
+        found = dump({"tables": tables}, SaveContext({}, MemoryStore()))
+        assert not found.buffers and len(found.payload) > codec_identity._LARGE
+        return found.identity()
+
+    word = "".join(["wo", "rd"])
+    assert identity("word", "word") == identity("word", word) != identity("word", "lord")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,25 @@ def test_what_is_of_one_figure_is_one_group(notebook):
     assert names(notebook.cell("f, h, x")) == []
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        "f.canvas.draw()",
+        "x.scatter([1], [2])",
+        "x.errorbar([1], [2], [3], fmt='.')",
+        "x.imshow([[1, 2]], cmap='jet')",
+        "x.hist([1, 2, 2])\nx.legend(['h'])\nf.savefig(__import__('io').BytesIO())",
+    ],
+)
+def test_two_figures_are_two_although_both_have_what_matplotlib_has_one_of(notebook, draw):
+    """The matrix of what transforms nothing, the circle, colours: that is nobody's state."""
+    notebook.cell("import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt")
+    notebook.cell(f"f, x = plt.subplots(layout='constrained')\n{draw}\na = x")
+    found = notebook.cell(f"f, x = plt.subplots(layout='constrained')\n{draw}")
+    assert [group for group in names(found) if len(group) > 1] == [("f", "x")]
+    notebook.cell("plt.close('all')")
+
+
 def test_large_plain_data_are_not_dumped_as_long_as_they_are_what_they_were(unswept, monkeypatch):
     """But all that shares with them is, and so are they as soon as anything inside changes."""
     unswept.cell("data = [{'word': f'{i}', 'all': (i, [i])} for i in range(5000)]\nother = 5")
@@ -307,6 +326,21 @@ def test_a_sweep_finds_what_changed_unseen_and_since_when(unswept):
     assert unswept.tracker.sweep() == {"a": 1}
     assert unswept.tracker.sweep() == {}
     assert not unswept.tracker.unswept
+
+
+def test_a_sweep_for_some_cells_looks_at_what_nobody_has_looked_at_since(unswept, monkeypatch):
+    unswept.cell("a = [1]")
+    unswept.cell("b = [2]")
+    change_unseen(unswept)
+    unswept.cell("c = [3]")
+    looked_at = []
+    dump = unswept.tracker._dump_names
+    monkeypatch.setattr(
+        unswept.tracker, "_dump_names", lambda names: looked_at.extend(names) or dump(names)
+    )
+    assert unswept.tracker.sweep(1) == {} and not looked_at
+    assert unswept.tracker.sweep(2) == {"a": 1} and looked_at == ["a"]
+    assert unswept.tracker.unswept
 
 
 def test_a_cell_is_not_blamed_for_what_changed_before_it(unswept):
