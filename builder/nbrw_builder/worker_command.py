@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from nbrw_builder.errors import HostError
-from nbrw_builder.kernelspec import runtime_root
 
 _EPILOG = """\b
 Examples:
@@ -50,6 +49,7 @@ def worker_command(python: str | None, arguments: Sequence[str]) -> None:
     comes back through Dask and belongs to the cell that submitted the task. Nobody else's work is
     slowed down: tracing costs system calls that open or change files a few microseconds each.
     """
+    from nbrw_builder.kernelspec import runtime_root
     from nbrw_builder.tracer import main
 
     program = [_python(python), *_program(arguments)]
