@@ -8,17 +8,20 @@ so its fingerprint is the one that its last part had alone. Keys say nothing: Da
 from __future__ import annotations
 
 import hashlib
+import types
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.task_modules import Modules
+from nbrw_runtime.task_pins import Pins
 from nbrw_runtime.task_program import Program, compile_task, task_types
 from nbrw_runtime.task_refused import Refused
 from nbrw_runtime.task_values import Walker
 
 Key = Hashable
+_MANY = 1000  # functions that are remembered
 _TOKENS = tuple(hashlib.sha256(f"input {number}".encode()).digest() for number in range(64))
 
 
@@ -63,12 +66,13 @@ class Fingerprinter:
     """Makes fingerprints, for one client of one namespace.
 
     Nothing is believed from one call to the next that could have changed between them: the
-    functions of the notebook are looked at anew, as their globals may be others.
+    functions of the notebook are looked at anew, as their globals may be others (`task_pins.py`).
     """
 
     def __init__(self, namespace: Mapping[str, Any], directory: str) -> None:
         self._namespace = namespace
         self._modules = Modules(directory)
+        self._functions = _Functions(self._modules, namespace)
 
     def fingerprints(
         self,
@@ -82,7 +86,7 @@ class Fingerprinter:
         tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
         """
         self._modules.begin()
-        call = _Call(self._modules, self._namespace)
+        call = _Call(self._modules, self._namespace, self._functions)
         occurrences = occurrences or {}
         types = task_types()
         found: dict[Key, Fingerprint | Refusal] = {}
@@ -125,12 +129,57 @@ class Fingerprinter:
         return ingredients_of(node, self._modules, self._namespace, graph or {})
 
 
-class _Call:
-    """One call for fingerprints: within it an object is looked at once."""
+class _Functions:
+    """What functions of the notebook came to in calls before, as long as they are what they were.
+
+    A function is remembered when it is met for the second time.
+    """
 
     def __init__(self, modules: Modules, namespace: Mapping[str, Any]) -> None:
         self._modules = modules
         self._namespace = namespace
+        self._met: set[int] = set()
+        self._known: dict[tuple[int, bool], tuple[types.FunctionType, Literal, Pins]] = {}
+
+    def known(self, function: types.FunctionType, bare: bool) -> Literal | None:
+        """What it came to, if all that it depends on is as it was."""
+        found = self._known.get((id(function), bare))
+        if found is None or found[0] is not function or not found[2].hold():
+            return None
+        return found[1]
+
+    def pins(self, function: types.FunctionType) -> Pins | None:
+        """To be had before a function is looked at; None: it is not to be remembered."""
+        if id(function) not in self._met:
+            if len(self._met) > _MANY:
+                self._met.clear()
+            self._met.add(id(function))
+            return None
+        pins = Pins(self._modules, self._namespace)
+        return pins if pins.add(function) else None
+
+    def remember(
+        self, function: types.FunctionType, bare: bool, made: Literal, pins: Pins | None
+    ) -> None:
+        """What it came to, unless something was changed meanwhile."""
+        if pins is not None and pins.hold():
+            if len(self._known) > _MANY:
+                self._known.clear()
+            self._known[id(function), bare] = (function, made, pins)
+
+
+class _Call:
+    """One call for fingerprints: within it an object is looked at once."""
+
+    def __init__(
+        self,
+        modules: Modules,
+        namespace: Mapping[str, Any],
+        functions: _Functions | None = None,
+    ) -> None:
+        self._modules = modules
+        self._namespace = namespace
+        self._functions = functions
         self._known: dict[int, tuple[Any, Literal]] = {}
 
     def literal(self, obj: Any, bare: bool = False) -> Literal:
@@ -138,9 +187,22 @@ class _Call:
         known = self._known.get(id(obj))
         if known is not None:
             return known[1]
-        walker = Walker(self._modules, self._namespace, self._code)
-        made = self._made(walker, obj, bare)
+        if type(obj) is types.FunctionType and self._functions is not None:
+            made = self._of_function(obj, bare, self._functions)
+        else:
+            made = self._made(Walker(self._modules, self._namespace, self._code), obj, bare)
         self._known[id(obj)] = (obj, made)  # kept, so that its id stays its own
+        return made
+
+    def _of_function(
+        self, function: types.FunctionType, bare: bool, functions: _Functions
+    ) -> Literal:
+        known = functions.known(function, bare)
+        if known is not None:
+            return known
+        pins = functions.pins(function)
+        made = self._made(Walker(self._modules, self._namespace, self._code), function, bare)
+        functions.remember(function, bare, made, pins)
         return made
 
     def _code(self, obj: Any) -> Literal:
