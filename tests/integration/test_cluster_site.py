@@ -243,9 +243,8 @@ def test_jobs_of_a_repeat_that_is_ended_are_gone_within_30_seconds(share, site):
 
 
 def test_lost_workers_are_replaced(share, site):
-    """A node is cut off, loses its power, and comes back; on the other the job is ended by Slurm
-    with what it sends when a walltime is over (Slurm's smallest is a minute). The tasks' results
-    are right, and no job is left behind.
+    """A node is cut off, loses its power, and comes back; on the other the job is cancelled. The
+    tasks' results are right, and no job is left behind.
     """
     started(site, "lost", NODES)
     try:
@@ -269,3 +268,21 @@ def test_lost_workers_are_replaced(share, site):
     finally:
         site.run("sh", "-c", "touch lost/go; scancel --user=alice")
         site.mend("node2")
+
+
+def test_a_worker_whose_walltime_is_over_is_replaced(share, site):
+    """By Slurm's own clock, whose smallest limit is a minute; the tasks go on elsewhere."""
+    started(site, "over", "--workers 1 --cores 1 --walltime 1m")
+    try:
+        before = wait_for(lambda: tasks_on(site, "node", "over"))
+        (first,) = jobs(site, "-tR")
+        wait_for(lambda: first not in jobs(site, "-tR"), seconds=150)
+        told = site.run("scontrol", "--oneliner", "show", "job", first).stdout
+        assert "JobState=TIMEOUT" in told
+        wait_for(lambda: tasks_on(site, "node", "over") - before)
+        site.run("touch", "over/go")
+        assert code_of(site, "over") == "0", site.run("cat", "over/said").stdout
+        assert outputs(site, "alice", "over/out.ipynb")[-1] == "1240\n"
+        no_jobs(site, 30)
+    finally:
+        site.run("sh", "-c", "touch over/go; scancel --user=alice")
