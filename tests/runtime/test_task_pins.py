@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 
@@ -52,22 +53,26 @@ CHANGES = [
 @pytest.fixture
 def notebook(monkeypatch):
     """Makes namespaces, each with all as it was."""
-    from math import sqrt
-
-    monkeypatch.setattr("math.sqrt", sqrt)  # and back
+    before = dict(vars(math))
     monkeypatch.setattr("nbrw_runtime.task_modules.is_local", lambda name: False)
 
+    def clean():
+        for name in vars(math).keys() - before.keys():
+            delattr(math, name)
+        vars(math).update(before)
+
     def make():
+        clean()
         module = types.ModuleType("helpers")
         exec("FACTOR = 2\ndef twice(x): return FACTOR * x", vars(module))
         monkeypatch.setitem(sys.modules, "helpers", module)
-        sys.modules["math"].sqrt = sqrt
         builtins = dict(vars(sys.modules["builtins"]))
         space = {"__name__": "__main__", "__builtins__": builtins}
         exec(CELL, space)
         return space
 
-    return make
+    yield make
+    clean()
 
 
 def fingerprint(fingerprinter, function):
