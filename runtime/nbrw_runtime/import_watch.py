@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,19 +16,24 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.waiting: dict[str, list[Tell]] = {}
+        self._here = threading.local()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in self.waiting:
+        if name not in self.waiting or name == getattr(self._here, "finding", ""):
             return None
-        waiting = self.waiting.pop(name)
-        spec = importlib.util.find_spec(name)
+        before, self._here.finding = getattr(self._here, "finding", ""), name
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._here.finding = before
         if spec is None or spec.loader is None:
             return spec
         original = spec.loader.exec_module
 
         def exec_module(module: Any) -> None:
             original(module)
-            for tell in waiting:
+            # Not before: many only ask whether there is such a module.
+            for tell in self.waiting.pop(name, ()):
                 tell(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]

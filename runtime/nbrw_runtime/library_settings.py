@@ -13,7 +13,10 @@ from typing import Any
 
 from nbrw_runtime.codec_kinds import packed
 from nbrw_runtime.errors import RestoreError
+from nbrw_runtime.import_watch import when_loaded
 
+#: The settings that Dask gets when it is loaded; empty: none wait.
+_for_dask: list[dict[str, Any]] = []
 _WINDOWLESS = {"agg", "cairo", "inline", "ipympl.backend_nbagg", "ipympl", "nbagg", "notebook",
                "widget", "pdf", "pgf", "ps", "svg", "template", "webagg"}  # fmt: skip
 _LEARNING = {
@@ -125,7 +128,7 @@ def _get_dask() -> Any:
     module = sys.modules.get("dask.config")
     config = getattr(module, "config", None)
     if config is None:
-        return None
+        return packed(_for_dask[0]) if _for_dask else None
     # A connected Client makes itself the scheduler; the restored one does so again.
     now = {key: value for key, value in config.items() if key not in ("scheduler", "shuffle")}
     return packed(now)
@@ -134,12 +137,22 @@ def _get_dask() -> Any:
 def _set_dask(value: Any) -> None:
     if value is None:
         return
-    import dask
+    # Most cells of a notebook that uses Dask can do without it, and it takes half a second.
+    waits = bool(_for_dask)
+    _for_dask[:] = [value]
+    if not waits:
+        when_loaded("dask", _set_loaded_dask)
 
-    config = dask.config.config
-    for key in set(config) - set(value) - {"scheduler", "shuffle"}:
-        del config[key]
-    config.update(value)
+
+def _set_loaded_dask(dask: Any) -> None:
+    (value,) = _for_dask
+    _for_dask.clear()
+    with dask.config.config_lock:
+        config = dask.config.config
+        own = {key: config[key] for key in ("scheduler", "shuffle") if key in config}
+        config.clear()  # so that they are in the order that they had
+        config.update(value)
+        config.update(own)
 
 
 def _get_sklearn() -> Any:

@@ -191,3 +191,22 @@ def test_to_read_settings_loads_nothing(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_settings_of_dask_wait_until_somebody_loads_it(tmp_path):
+    """What is read meanwhile is what it will get; the last settings count."""
+    code = (
+        "import sys\n"
+        "from nbrw_runtime.library_settings import SETTINGS\n"
+        "get, set = SETTINGS['dask.config']\n"
+        "set({'array': {'chunk-size': '1MiB'}, 'mine': 1})\n"
+        "set({'mine': 2, 'array': {'chunk-size': '2MiB'}})\n"
+        "waiting = get().data\n"
+        "print('dask' in sys.modules)\n"
+        "import importlib.util\nimportlib.util.find_spec('dask')\n"
+        "import dask\n"
+        "print(dask.config.get('array.chunk-size'), dask.config.get('mine'), get().data == waiting)\n"
+        "print(dask.config.get('temporary-directory', 'gone'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False", "2MiB 2 True", "gone"]
