@@ -144,6 +144,12 @@ class TaskCache:
             task_ship.ship(client, *self._orders)
             self._shipped.add(client)
 
+    def may_wait(self, client: Any) -> bool:
+        """Whether nothing that we do waits for a client's event loop, or we are not in it ourselves
+        (as joblib's backend is).
+        """
+        return client in self._shipped or not client.asynchronous
+
     def prepare(self, client: Any) -> None:
         """Tasks of ours are about to go to a cluster."""
         self.ship(client)
@@ -272,7 +278,8 @@ class TaskCache:
         held: Mapping[Any, Load],
     ) -> dict[Any, Load]:
         """Those that are known, and that the cluster need not have; ``held`` are virtual."""
-        if self.index is None or not task_virtual.can_have(client):
+        # Whoever submits from the event loop looks at futures there, and must not wait for a load.
+        if self.index is None or client.asynchronous or not task_virtual.can_have(client):
             return {}
         virtual = {}
         for key in keys:

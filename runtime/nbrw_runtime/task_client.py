@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _METHOD = "_graph_to_futures"
 _ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
-_ASYNCHRONOUS = "the client is asynchronous, or used from its event loop (as joblib does)"
+_ASYNCHRONOUS = "the client is asynchronous"
+_UNKNOWN = "the client is used from its event loop before its workers have what stores them"
 _HERE = "the workers are in the notebook's process, which may change their data"
 
 
@@ -46,7 +47,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         new = None
         if cache is not None and not options.get("actors"):
             try:
-                reason = _why_not(self)
+                reason = _why_not(self) or ("" if cache.may_wait(self) else _UNKNOWN)
                 if reason:
                     cache.note(f"results of tasks are not kept: {reason}")
                 else:
@@ -96,7 +97,7 @@ def _why_not(client: Any) -> str:
     """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
     our functions, or is of this image; one may wait for it, and what workers hold is theirs alone.
     """
-    if client.asynchronous:
+    if getattr(client, "_asynchronous", False):
         return _ASYNCHRONOUS
     if task_virtual.is_elsewhere(client):
         return ""

@@ -363,16 +363,37 @@ def test_workers_in_this_process_are_left_alone(tmp_path):
         assert audit.cache.counts.run == 0 and "in the notebook's process" in audit.cache.notes[0]
 
 
-def test_joblib_on_dask_is_right(tmp_path, client):  # noqa: F811
-    """It submits from the event loop, where we do not wait; it says so."""
-    joblib = pytest.importorskip("joblib")
+def test_joblib_on_dask_is_loaded_unchanged_and_right_if_edited(tmp_path, client):  # noqa: F811
+    """It submits from the event loop, where nobody may wait: workers load what is known."""
+    pytest.importorskip("joblib")
+    way = "import joblib\nwith joblib.parallel_backend('dask'):\n"
+    way += "    out = joblib.Parallel(batch_size=1)(joblib.delayed(slow)(i) for i in range(4))"
+
+    def kernel(known=None):
+        made = Kernel(tmp_path, client, known)
+        made.cache.ship(client)  # as when a client is made
+        return made
+
+    audit = kernel()
+    assert run(audit, START, way) == [0, 3, 6, 9]
+    assert audit.cache.counts.run == 4 and not audit.cache.notes
+    again = kernel(audit.known())
+    assert run(again, START, way) == [0, 3, 6, 9]
+    counts = again.cache.counts
+    assert (counts.loaded, counts.run) == (4, 0) and not again.cache.notes, counts
+    edited = kernel(audit.known())
+    assert run(edited, START.replace("FACTOR = 3", "FACTOR = 4"), way) == [0, 4, 8, 12]
+    assert (edited.cache.counts.loaded, edited.cache.counts.run) == (0, 4)
+
+
+def test_a_client_that_workers_know_nothing_of_is_left_alone_in_its_event_loop(tmp_path, client):  # noqa: F811
+    """To tell them one would have to wait. It is said."""
+    pytest.importorskip("joblib")
     way = "import joblib\nwith joblib.parallel_backend('dask'):\n"
     way += "    out = joblib.Parallel()(joblib.delayed(slow)(i) for i in range(4))"
     audit = Kernel(tmp_path, client)
-    assert joblib and run(audit, START, way) == [0, 3, 6, 9]
-    assert ["joblib" in note for note in audit.cache.notes] == [True]
-    again = Kernel(tmp_path, client, {})
-    assert run(again, START.replace("FACTOR = 3", "FACTOR = 4"), way) == [0, 4, 8, 12]
+    assert run(audit, START, way) == [0, 3, 6, 9]
+    assert ["event loop" in note for note in audit.cache.notes] == [True]
 
 
 def test_a_local_scheduler_beside_a_client_is_its_own(tmp_path, client, monkeypatch):  # noqa: F811
