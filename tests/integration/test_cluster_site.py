@@ -278,7 +278,7 @@ def test_a_worker_whose_walltime_is_over_is_replaced(share, site):
         (first,) = jobs(site, "-tR")
         wait_for(lambda: first not in jobs(site, "-tR"), seconds=150)
         told = site.run("scontrol", "--oneliner", "show", "job", first).stdout
-        assert "JobState=TIMEOUT" in told
+        assert "Reason=TimeLimit" in told
         wait_for(lambda: tasks_on(site, "node", "over") - before)
         site.run("touch", "over/go")
         assert code_of(site, "over") == "0", site.run("cat", "over/said").stdout
