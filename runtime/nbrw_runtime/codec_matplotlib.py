@@ -54,8 +54,7 @@ def _reduce_path(pickler: Any, path: Any) -> Any:
 
 def _reduce_colormap(pickler: Any, colors: Any) -> Any:
     # The data of matplotlib's own colormaps are in all figures that use them.
-    modules = (sys.modules.get(f"matplotlib.{name}") for name in ("_cm", "_cm_listed"))
-    own = {id(value) for module in modules if module for value in vars(module).values()}
+    own = _values_of(pickler, "matplotlib._cm") | _values_of(pickler, "matplotlib._cm_listed")
     for data in (getattr(colors, "colors", None), getattr(colors, "_segmentdata", None)):
         if id(data) in own:
             parts = data.values() if isinstance(data, dict) else data or ()
@@ -65,13 +64,18 @@ def _reduce_colormap(pickler: Any, colors: Any) -> Any:
 
 def _of_markers(pickler: Any) -> Any:
     """The ids of the paths that all figures draw ticks and markers with."""
-    found = pickler.kept.get("markers")
+    return _values_of(pickler, "matplotlib.markers", "MarkerStyle")
+
+
+def _values_of(pickler: Any, module: str, kind: str = "") -> Any:
+    """The ids of what a module has, and a class in it, if it is loaded."""
+    found = pickler.kept.get(("values", module))
     if found is None:
-        markers = sys.modules.get("matplotlib.markers")
-        places = (markers, getattr(markers, "MarkerStyle", None))
+        there = sys.modules.get(module)
+        places = (there, getattr(there, kind, None) if kind else None)
         # They live as long as the module does: no other object comes to have their ids.
         found = frozenset(id(v) for p in places if p is not None for v in vars(p).values())
-        pickler.kept["markers"] = found
+        pickler.kept["values", module] = found
     return found
 
 

@@ -176,11 +176,9 @@ class DirectoryStore:
     def _temporary(self):  # type: ignore[no-untyped-def]
         with storage_errors(self.root):
             directory = self.root / "sha256"
-            try:
-                descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
-            except FileNotFoundError:
+            if not directory.is_dir():
                 directory.mkdir(parents=True, exist_ok=True)
-                descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
         path = Path(name)
         try:
             with open(descriptor, "wb", buffering=0) as target:

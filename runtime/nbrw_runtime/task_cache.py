@@ -140,15 +140,15 @@ class TaskCache:
 
     def ship(self, client: Any) -> None:
         """Have a client's workers know our functions, also those that are yet to come."""
-        if client not in self._shipped:
+        if not self.is_shipped(client):
             task_ship.ship(client, *self._orders)
             self._shipped.add(client)
 
-    def may_wait(self, client: Any) -> bool:
-        """Whether nothing that we do waits for a client's event loop, or we are not in it ourselves
-        (as joblib's backend is).
+    def is_shipped(self, client: Any) -> bool:
+        """Whether a client's workers know our functions: then its event loop, from which joblib
+        submits, is not waited for any more.
         """
-        return client in self._shipped or not client.asynchronous
+        return client in self._shipped
 
     def prepare(self, client: Any) -> None:
         """Tasks of ours are about to go to a cluster."""

@@ -47,7 +47,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         new = None
         if cache is not None and not options.get("actors"):
             try:
-                reason = _why_not(self) or ("" if cache.may_wait(self) else _UNKNOWN)
+                reason = _why_not(self, cache)
                 if reason:
                     cache.note(f"results of tasks are not kept: {reason}")
                 else:
@@ -83,7 +83,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         start(self, *args, **options)
         cache = cache_of()
         # Now, as nobody may wait for the event loop later on, with the client's lock held.
-        if cache is not None and not _why_not(self) and self.status == "running":
+        if cache is not None and not _why_not(self, cache) and self.status == "running":
             try:
                 cache.ship(self)
             except Exception as error:
@@ -93,12 +93,14 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
     task_scatter.patch(client, cache_of)
 
 
-def _why_not(client: Any) -> str:
+def _why_not(client: Any, cache: TaskCache) -> str:
     """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
     our functions, or is of this image; one may wait for it, and what workers hold is theirs alone.
     """
     if getattr(client, "_asynchronous", False):
         return _ASYNCHRONOUS
+    if client.asynchronous and not cache.is_shipped(client):
+        return _UNKNOWN
     if task_virtual.is_elsewhere(client):
         return ""
     scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)

@@ -132,13 +132,14 @@ class Fingerprinter:
 class _Functions:
     """What functions of the notebook came to in calls before, as long as they are what they were.
 
-    A function is remembered when it is met for the second time.
+    A function is remembered when it is met for the second time; one that cannot be is not tried
+    again.
     """
 
     def __init__(self, modules: Modules, namespace: Mapping[str, Any]) -> None:
         self._modules = modules
         self._namespace = namespace
-        self._met: set[int] = set()
+        self._met: dict[int, bool] = {}  # ids; whether to remember it may be worth a try
         self._known: dict[tuple[int, bool], tuple[types.FunctionType, Literal, Pins]] = {}
 
     def known(self, function: types.FunctionType, bare: bool) -> Literal | None:
@@ -150,13 +151,15 @@ class _Functions:
 
     def pins(self, function: types.FunctionType) -> Pins | None:
         """To be had before a function is looked at; None: it is not to be remembered."""
-        if id(function) not in self._met:
+        number = id(function)
+        if not self._met.get(number):
             if len(self._met) > _MANY:
                 self._met.clear()
-            self._met.add(id(function))
+            self._met.setdefault(number, True)
             return None
         pins = Pins(self._modules, self._namespace)
-        return pins if pins.add(function) else None
+        self._met[number] = pins.add(function)
+        return pins if self._met[number] else None
 
     def remember(
         self, function: types.FunctionType, bare: bool, made: Literal, pins: Pins | None

@@ -542,11 +542,9 @@ def _put_blob(root, data):
     directory = os.path.join(root, "sha256")
     target = os.path.join(directory, digits)
     if not os.path.exists(target):
-        try:
-            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
-        except FileNotFoundError:
+        if not os.path.isdir(directory):
             os.makedirs(directory, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
+        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=directory)
         try:
             with open(descriptor, "wb") as stream:
                 stream.write(data)
