@@ -11,7 +11,7 @@ import shutil
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,8 @@ class KernelTasks:
 
     ``data`` is what the audit's workers used, ``kept`` are documents of earlier repeats, and
     ``keeps`` says whether results are stored. ``namespace`` is the notebook's, ``directory`` where
-    its own modules are. ``stores`` are all stores, of which workers write to ``first``.
+    its own modules are. ``stores`` are all stores, of which workers write to ``first``. With
+    ``fetches``, results are fetched from workers elsewhere (``fetch``).
     """
 
     namespace: Mapping[str, Any]
@@ -53,6 +54,7 @@ class KernelTasks:
     data: Iterable[Data] = ()
     kept: Sequence[Digest] = ()
     keeps: bool = True
+    fetches: bool = False
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
     _begun: bool = False
@@ -118,6 +120,8 @@ class KernelTasks:
             index,
             self.keeps,
         )
+        if self.fetches:
+            self._cache.carry(self.first)
         self._counts[self._cell] = self._cache.start_cell()
         self._cache.classes.install()
         self._collector.foreign = self._cache.classes.why_not
@@ -156,6 +160,22 @@ class KernelTasks:
         found = self._collector.collect(self.first, self._cache.facts(), noted)
         self._cache.spare(self._collector.spared)
         return found or (None, ())
+
+    def fetch(self, client: Any, workers: Collection[str]) -> None:
+        """Bring here what these workers of a client's, which are elsewhere, have stored."""
+        cache = self._cache
+        if cache is not None and cache.carrier is not None and cache.is_shipped(client):
+            try:
+                cache.carrier.fetch(client, workers)
+            except Exception as error:
+                cache.note(f"results of tasks were not fetched: {type(error).__name__}: {error}")
+
+    def leave(self, client: Any) -> None:
+        """The notebook uses the cluster of this client no more; others may."""
+        cache = self._cache
+        if cache is not None and cache.carrier is not None and cache.is_shipped(client):
+            with contextlib.suppress(Exception):
+                cache.carrier.leave(client)
 
     def _note_spared(self) -> None:
         """Where nothing is kept, workers are asked for what did not run all the same."""

@@ -99,7 +99,7 @@ class KernelSession:
         """What workers elsewhere use, they are asked for."""
         from nbrw_runtime.worker_traces import WorkerTraces
 
-        self._workers = WorkerTraces(self.session.traces)
+        self._workers = WorkerTraces(self.session.traces, self.tasks)
         self._workers.install(module.Client)
         self._workers.begin(self._last)
 
@@ -118,6 +118,7 @@ class KernelSession:
             (*orders.worker_data, *orders.kernel_data),
             orders.kept_tasks,
             orders.mode == "audit" or orders.keep_tasks,
+            orders.mode == "audit" and bool(orders.traces),
         )
 
     def _checkpoints_with_tasks(self) -> Iterator[Checkpoint]:

@@ -16,6 +16,8 @@ from typing import Any
 from nbrw_runtime import dask_doze, task_ship, task_virtual
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.notebook_classes import NotebookClasses
+from nbrw_runtime.store import DirectoryStore
+from nbrw_runtime.task_carrier import NotShipped, TaskCarrier
 from nbrw_runtime.task_counts import TaskCounts
 from nbrw_runtime.task_cutoff import DATA, Facts, candidates
 from nbrw_runtime.task_explain import Explainer
@@ -86,7 +88,9 @@ class TaskCache:
         self._keeps = keeps
         self._known: dict[Any, Fingerprint | Refusal] = {}
         self._sound: dict[Any, bool] = {}
-        self._shipped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.carrier: TaskCarrier | None = None
+        self._shipped: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._refused: dict[str, str] = {}  # by the ids of schedulers
         self._facts: dict[str, Facts] = {}
         self._doubtful: dict[str, tuple[str, str]] = {}  # tasks that may be spared: label, reason
         self.explainer = Explainer(
@@ -99,6 +103,11 @@ class TaskCache:
         if index is not None:
             index.foreign = self.classes.why_not
             self._tables = TaskTables(index, spool)
+
+    def carry(self, store: DirectoryStore) -> None:
+        """Fetch what workers elsewhere store; ``store`` is the one that workers write to."""
+        digest_of = self._fingerprinter.digest_of_module
+        self.carrier = TaskCarrier(store, self._orders, digest_of, self.note)
 
     def start_cell(self) -> TaskCounts:
         """Count anew; returns what will have the counts."""
@@ -141,19 +150,40 @@ class TaskCache:
     def ship(self, client: Any) -> None:
         """Have a client's workers know our functions, also those that are yet to come."""
         if not self.is_shipped(client):
-            task_ship.ship(client, *self._orders)
-            self._shipped.add(client)
+            if self.carrier is not None and not is_own_cluster(client):
+                self.carrier.ship(client)
+            else:
+                task_ship.ship(client, *self._orders)
+            self._shipped[client] = _scheduler(client)
 
     def is_shipped(self, client: Any) -> bool:
         """Whether a client's workers know our functions: then its event loop, from which joblib
-        submits, is not waited for any more.
+        submits, is not waited for any more. (A scheduler that was started anew knows nothing.)
         """
-        return client in self._shipped
+        return self._shipped.get(client) == _scheduler(client)
+
+    def why_not_elsewhere(self, client: Any) -> str:
+        """Why the tasks of a client whose workers are none of ours are left alone; empty: they have
+        our functions.
+        """
+        if self.carrier is None:
+            return "the client was given the address of its scheduler instead of the cluster"
+        scheduler = _scheduler(client)
+        if scheduler not in self._refused and not self.is_shipped(client):
+            try:
+                self.ship(client)
+            except NotShipped as error:
+                self._refused[scheduler] = str(error)
+            except Exception as error:
+                why = f"it cannot have nbrw's functions: {type(error).__name__}: {error}"
+                self._refused[scheduler] = why
+        return self._refused.get(scheduler, "")
 
     def prepare(self, client: Any) -> None:
         """Tasks of ours are about to go to a cluster."""
         self.ship(client)
-        dask_doze.start(client.cluster)
+        if client.cluster is not None:
+            dask_doze.start(client.cluster)
 
     def rewritten(self, client: Any, expr: Any, keys: Sequence[Any]) -> Rewritten | None:
         """The same, with loads, and with tasks that store what they give; None: as it is."""
@@ -330,9 +360,10 @@ class TaskCache:
             return None
         found, module = job.found[key], task_ship.module()
         text = _text(found)
-        ticket, known = ("", "", False), None
+        ticket, known = ("", "", ""), None
         if isinstance(text, str) and isinstance(found, Fingerprint):
-            ticket = (text, label(key), self._keeps and not job.elsewhere)
+            spool = self._orders[1]
+            ticket = (text, label(key), spool if self._keeps and not job.elsewhere else "")
             if ticket[2]:
                 inputs = tuple(self._input(other, job) for other in found.inputs)
                 self._facts[text] = Facts(found.local.hex, inputs)
@@ -413,6 +444,15 @@ class TaskCache:
         """Something went wrong; said once."""
         if text not in self.notes:
             self.notes.append(text)
+
+
+def is_own_cluster(client: Any) -> bool:
+    """Whether a client's workers are processes of this one, on this machine."""
+    return type(getattr(client, "cluster", None)).__name__ == "LocalCluster"
+
+
+def _scheduler(client: Any) -> str:
+    return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
 
 
 def _text(found: Fingerprint | Refusal) -> str | Unknown:

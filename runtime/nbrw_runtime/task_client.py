@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime import dask_doze, task_scatter, task_virtual
+from nbrw_runtime.task_cache import is_own_cluster
+from nbrw_runtime.task_carrier import is_scheduler_here
 from nbrw_runtime.task_graph import expression
 from nbrw_runtime.task_placement import possible_options
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from nbrw_runtime.task_cache import TaskCache
 
 _METHOD = "_graph_to_futures"
-_ELSEWHERE = "the client was given the address of its scheduler instead of the cluster"
 _ASYNCHRONOUS = "the client is asynchronous"
 _UNKNOWN = "the client is used from its event loop before its workers have what stores them"
 _HERE = "the workers are in the notebook's process, which may change their data"
@@ -83,7 +84,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         start(self, *args, **options)
         cache = cache_of()
         # Now, as nobody may wait for the event loop later on, with the client's lock held.
-        if cache is not None and not _why_not(self, cache) and self.status == "running":
+        if cache is not None and self.status == "running" and not _why_not(self, cache):
             try:
                 cache.ship(self)
             except Exception as error:
@@ -94,8 +95,9 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
 
 
 def _why_not(client: Any, cache: TaskCache) -> str:
-    """Why a client's tasks are left alone; empty: its scheduler is in this process, where it finds
-    our functions, or is of this image; one may wait for it, and what workers hold is theirs alone.
+    """Why a client's tasks are left alone; empty: its scheduler finds our functions, as it is in
+    this process, or of this image, or has been given them; one may wait for it, and what workers
+    hold is theirs alone.
     """
     if getattr(client, "_asynchronous", False):
         return _ASYNCHRONOUS
@@ -103,10 +105,10 @@ def _why_not(client: Any, cache: TaskCache) -> str:
         return _UNKNOWN
     if task_virtual.is_elsewhere(client):
         return ""
-    scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
-    if type(scheduler).__name__ != "Scheduler":
-        return _ELSEWHERE
-    return _HERE if str(getattr(scheduler, "address", "")).startswith("inproc") else ""
+    if not is_scheduler_here(client) or (cache.carrier is not None and not is_own_cluster(client)):
+        return cache.why_not_elsewhere(client)
+    address = getattr(client.cluster.scheduler, "address", "")
+    return _HERE if str(address).startswith("inproc") else ""
 
 
 @contextlib.contextmanager

@@ -43,6 +43,8 @@ class TaskCollector:
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
         for record, payload in self._new():
+            if not all(blob in store for blob in record.buffers):
+                continue  # a worker elsewhere wrote it, and it is not to be seen here
             known = found.get(record.fingerprint)
             why_not = self.foreign(record.classes) if record.classes else ""
             if why_not:

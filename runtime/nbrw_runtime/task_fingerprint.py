@@ -74,6 +74,12 @@ class Fingerprinter:
         self._modules = Modules(directory)
         self._functions = _Functions(self._modules, namespace)
 
+    def digest_of_module(self, name: str) -> str:
+        """The digest of the file of a module that the notebook brings along; another text, if it
+        has none, or has changed since it was loaded.
+        """
+        return self._modules.digest_of_file(name)
+
     def fingerprints(
         self,
         graph: Mapping[Key, Any],

@@ -82,6 +82,10 @@ class Modules:
             known = self._now[name] = self._content(name)
         return known
 
+    def digest_of_file(self, name: str) -> str:
+        """That of a module's file alone; another text if there is none, or not the one loaded."""
+        return self._file(name)[0]
+
     def _content(self, name: str) -> str:
         found: dict[str, str] = {}
         todo = [name]

@@ -9,36 +9,54 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nbrw_runtime.by_value import module_plugin
+from nbrw_runtime.by_value import joined, module_plugin, scheduler_plugin
 
 MODULE = "nbrw_task_worker"
 PLUGIN_NAME = "nbrw-tasks"
 
-#: The module's text.
+#: What the module is made of: of the first alone, where nothing waits to be fetched.
 SOURCE = Path(__file__).with_name("task_worker.py")
+_PARTS = (SOURCE.name, "process_identity.py", "task_outbox.py")
 
 
 @lru_cache(maxsize=1)
 def text() -> str:
     """The text of the module."""
-    return SOURCE.read_text(encoding="utf-8")
+    return joined(_PARTS)
 
 
 @lru_cache(maxsize=1)
 def module() -> Any:
     """The module in this process, under the name that it has on workers."""
-    found = types.ModuleType(MODULE)
+    found: Any = types.ModuleType(MODULE)
     exec(compile(text(), f"<{MODULE}>", "exec"), found.__dict__)
-    found.here = True  # type: ignore[attr-defined]
+    found.here = True
+    found.text = text()
     sys.modules[MODULE] = found
     return found
 
 
-def ship(client: Any, root: str, spool: str, software: Sequence[str]) -> None:
+def ship(
+    client: Any,
+    root: str,
+    spool: str,
+    software: Sequence[str],
+    kernel: list[Any] | None = None,
+    name: str = PLUGIN_NAME,
+) -> None:
     """Have all workers of a client's cluster know it, and those that are yet to come.
 
-    The rest as in ``configure`` of `task_worker.py`. Raises what Dask raises.
+    The rest as for ``begin`` of `task_outbox.py`; ``name`` is the plugin's. Raises what Dask does.
     """
     module()
-    orders = (root, spool, tuple(software))
-    client.register_plugin(module_plugin(PLUGIN_NAME, MODULE, text(), "configure", orders))
+    orders = (root, spool, tuple(software), kernel)
+    client.register_plugin(module_plugin(name, MODULE, text(), "begin", orders, "end"))
+
+
+def ship_to_scheduler(client: Any, name: str) -> None:
+    """Have the scheduler of a client know it, which is no process of ours. Raises what Dask raises.
+
+    It looks into the graphs that it is given.
+    """
+    module()
+    client.register_plugin(scheduler_plugin(name, MODULE, text()))

@@ -31,7 +31,7 @@ import uuid
 LARGE = 1 << 16  # bytes of a buffer that is a blob of its own
 _SMALL = 4096  # bytes of a result that is stored whatever it cost to compute
 # A result is stored if to store and load it takes less than to compute it anew.
-_STORE_SECONDS, _STORE_BYTES = 0.0002, 200e6
+_STORE_SECONDS = 0.0002
 _LOAD_SECONDS, _LOAD_BYTES = 0.0002, 1e9
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = frozenset(
@@ -71,18 +71,30 @@ class Uses(threading.local):
         return self.reads, self.changed
 
 
+class Place:
+    """Where the results of one kernel's tasks go, and which directories are no task's inputs.
+
+    ``rate``: bytes that are stored there in a second.
+    """
+
+    def __init__(self, root, spool, software, rate=200e6):
+        self.root, self.spool, self.software, self.rate = root, spool, tuple(software), rate
+
+
 _uses = Uses()
 _hooked = False
-_root = ""
-_spool = ""
-_software = ()
+_places: dict = {}  # by the name that tickets have; others may use the same worker
+_latest = Place("", "", ())
 here = False  # this is the notebook's own process, or one that a scheduler of Dask's own started
 
 
-def configure(root, spool, software):
-    """The store's root, the spool, and directories whose files are software: no task's inputs."""
-    global _root, _spool, _software
-    _root, _spool, _software = root, spool, tuple(software)
+def configure(root, spool, software, name="", **more):
+    """The store's root, the spool, and directories whose files are software: no task's inputs.
+
+    Tickets have ``name``, or the spool.
+    """
+    global _latest
+    _latest = _places[name or spool] = Place(root, spool, software, **more)
     _watch_files()
     _watch_clients()
     _watch_scheduler()
@@ -148,7 +160,8 @@ def _watch_scheduler():
 def run(ticket, box, inputs):
     """Execute a task, and store what it gives. Nothing that goes wrong here is the task's affair.
 
-    ``ticket``: the task's fingerprint, a label, and whether its result is to be stored.
+    ``ticket``: the task's fingerprint, a label, and the name of the place where its result is to be
+    stored; empty: it is not.
     """
     if not ticket[2]:
         return box.node(inputs)
@@ -165,7 +178,7 @@ def run(ticket, box, inputs):
     except Exception as error:
         with contextlib.suppress(Exception):
             text = f"it could not be stored: {type(error).__name__}: {error}"
-            _segment().note(ticket, seconds, text, unsafe=True)
+            _segment(ticket).note(ticket, seconds, text, unsafe=True)
     return value
 
 
@@ -200,7 +213,7 @@ def in_task():
 
 def note_unsafe(ticket, reason, reads=None):
     """Found out after the task: neither it nor anything that depends on it may be used again."""
-    _segment().note(ticket, 0.0, reason, reads, unsafe=True)
+    _segment(ticket).note(ticket, 0.0, reason, reads, unsafe=True)
 
 
 def watch_calls(owner, name, what, counts=lambda *arguments: True):
@@ -286,7 +299,7 @@ def run_unless_in_table(ticket, box, inputs, table, contents):
 def _load_instead(ticket, where, fingerprint):
     value = load(where)
     with contextlib.suppress(Exception):
-        _segment().same(ticket, fingerprint)
+        _segment(ticket).same(ticket, fingerprint)
     return value
 
 
@@ -384,16 +397,16 @@ def _numbers_of(numpy):
 
 def _finish(ticket, value, inputs, seconds, uses, before, start):
     reads, changed = uses
-    segment = _segment()
+    segment = _segment(ticket)
     if changed:
         text = f"it changes something outside: {changed}"
         segment.note(ticket, seconds, text, unsafe=True)
         return
-    stamps = _stamps(reads, start)
-    reason = _unstorable(value, seconds, inputs)
+    stamps = _stamps(reads, start, _place_of(ticket).software)
+    reason = _unstorable(value, seconds, inputs, _place_of(ticket).rate)
     if not reason:
         try:
-            _store(segment, ticket, value, seconds, stamps)
+            _store(segment, _place_of(ticket).root, ticket, value, seconds, stamps)
         except OSError:
             raise
         except Exception as error:
@@ -405,21 +418,21 @@ def _finish(ticket, value, inputs, seconds, uses, before, start):
         segment.note(ticket, seconds, reason, stamps, drawn)
 
 
-def _unstorable(value, seconds, inputs):
+def _unstorable(value, seconds, inputs, rate):
     """Why a result is not stored; empty: it is."""
     if hasattr(value, "__next__") or hasattr(value, "__await__"):
         return f"its result is an iterator ({type(value).__name__})"
     size = _size(value)
-    if not _is_worth(size, seconds, inputs):
+    if not _is_worth(size, seconds, inputs, rate):
         return f"{size} bytes take longer to store and load than {seconds:.4f} s to compute"
     return ""
 
 
-def _is_worth(size, seconds, inputs):
+def _is_worth(size, seconds, inputs, rate):
     if size <= _SMALL:
         return True
     again = seconds + sum(_LOAD_SECONDS + _size(v) / _LOAD_BYTES for v in inputs.values())
-    return _STORE_SECONDS + _LOAD_SECONDS + size / _STORE_BYTES + size / _LOAD_BYTES <= again
+    return _STORE_SECONDS + _LOAD_SECONDS + size / rate + size / _LOAD_BYTES <= again
 
 
 def _size(value):
@@ -440,13 +453,13 @@ def _size(value):
 # -- storing ---------------------------------------------------------------------------------------
 
 
-def _store(segment, ticket, value, seconds, reads):
+def _store(segment, root, ticket, value, seconds, reads):
     classes: dict = {}
     payload, large = _pickled(value, classes)
     for name, number in classes.items():
         if not number.startswith("nbrw-"):
             raise TypeError(f"it has an object of class {name}, which is no global of the notebook")
-    buffers = [_put_blob(_root, raw) for raw in large]
+    buffers = [_put_blob(root, raw) for raw in large]
     size = len(payload) + sum(raw.nbytes for raw in large)
     names = [f"{name} {number}" for name, number in sorted(classes.items())]
     segment.add(ticket, seconds, payload, buffers, size, reads, names)
@@ -493,14 +506,14 @@ def _pickler():
 _digests: dict = {}
 
 
-def _stamps(reads, start):
+def _stamps(reads, start, software):
     """Digests of the files that a task read; None for one that is not there.
 
     Raises ValueError if one has changed since the task began (``start``, in ns since the epoch).
     """
     found = {}
     for path in reads:
-        if path.startswith(_software):
+        if path.startswith(software):
             continue
         try:
             found[path] = digest_of(path, start)
@@ -581,12 +594,25 @@ class Segment:
 
     def __init__(self, directory):
         os.makedirs(directory, exist_ok=True)
-        name = os.path.join(directory, f"{os.getpid()}-{uuid.uuid4().hex[:12]}")
         self._lock = threading.Lock()
-        self._name = os.path.basename(name)
-        self._data = open(f"{name}.seg", "ab", buffering=0)  # noqa: SIM115  (as long as the worker)
-        self._lines = open(f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._directory = directory
+        self._open()
+
+    def _open(self):
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        path = os.path.join(self._directory, self.name)
+        self._data = open(f"{path}.seg", "ab", buffering=0)  # noqa: SIM115  (see renew)
+        self._lines = open(f"{path}.jsonl", "ab", buffering=0)  # noqa: SIM115
         self._offset = 0
+
+    def renew(self):
+        """What comes from now on goes to files of another name."""
+        with self._lock:
+            if self._lines.tell():
+                before = self._data, self._lines
+                self._open()
+                for stream in before:
+                    stream.close()
 
     def add(self, ticket, seconds, payload, buffers, size, reads, classes):
         """A result."""
@@ -600,7 +626,7 @@ class Segment:
             finally:
                 self._offset += written
             self._line(
-                ticket, seconds, segment=self._name, offset=offset, length=len(payload),
+                ticket, seconds, segment=self.name, offset=offset, length=len(payload),
                 digest=digest, buffers=buffers, size=size, reads=reads, classes=classes,
             )  # fmt: skip
 
@@ -631,9 +657,15 @@ _segments: dict = {}
 _making = threading.Lock()
 
 
-def _segment():
+def _place_of(ticket):
+    """The place that a ticket names. Raises KeyError if it is none any more."""
+    return _places[ticket[2]] if len(ticket) > 2 and ticket[2] else _latest
+
+
+def _segment(ticket):
+    spool = _place_of(ticket).spool
     with _making:
-        key = (_spool, os.getpid())
+        key = (spool, os.getpid())
         if key not in _segments:
-            _segments[key] = Segment(_spool)
+            _segments[key] = Segment(spool)
         return _segments[key]

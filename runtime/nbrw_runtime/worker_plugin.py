@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
-from nbrw_runtime.by_value import made, module_plugin
+from nbrw_runtime.by_value import joined, made, module_plugin
 
 NAME = "nbrw-witness"
 _MODULE = "nbrw_worker_witness"
-_ASK = f"""
-def ask(name, *arguments):
+_ASK = """
+def ask(module, name, *arguments):
     import sys
-    return getattr(sys.modules[{_MODULE!r}], name)(*arguments)
+    return getattr(sys.modules[module], name)(*arguments)
 """
-_PARTS = ("file_facts.py", "window.py", "audit_hook.py", "worker_witness.py")
-_AMONG_THEMSELVES = "from nbrw_runtime."
+_PARTS = (
+    "file_facts.py", "window.py", "audit_hook.py", "process_identity.py", "worker_witness.py",
+)  # fmt: skip
 
 
 def text() -> str:
-    """The text of the module: that of its parts, one after the other."""
-    future = "from __future__ import annotations\n"
-    lines = [future]
-    for name in _PARTS:
-        part = Path(__file__).with_name(name).read_text(encoding="utf-8")
-        lines += part.replace(future, "").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(_AMONG_THEMSELVES))
+    """The text of the module."""
+    return joined(_PARTS)
 
 
 def plugin(audit: str, kernel: list[Any]) -> Any:
@@ -44,7 +39,12 @@ def ask(
     if not workers:
         return {}
     found = client.sync(
-        client._run, made(_ASK, "ask"), name, *arguments, workers=list(workers),
+        client._run, function(), _MODULE, name, *arguments, workers=list(workers),
         on_error="return", callback_timeout=seconds,
     )  # fmt: skip
     return dict(found)
+
+
+def function() -> Any:
+    """Calls a function of a module on a worker, by the names of both."""
+    return made(_ASK, "ask")

@@ -13,16 +13,17 @@ import os
 import time
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nbrw_runtime import dask_cluster, worker_plugin
 from nbrw_runtime.import_watch import when_loaded
+from nbrw_runtime.process_identity import identity
 from nbrw_runtime.worker_files import WorkerFiles
 from nbrw_runtime.worker_source import Batch, WorkerSource
 from nbrw_runtime.worker_window import Window
-from nbrw_runtime.worker_witness import TOPIC, identity
+from nbrw_runtime.worker_witness import TOPIC
 
 _SECONDS = 20.0  # without an answer one asks again
 _ATTEMPTS = 3
@@ -30,13 +31,24 @@ _EVENTS = 1000  # a scheduler keeps so many, if it is not told otherwise
 _LAST_WORD = 2.0  # seconds for what a worker said when it ended to reach its scheduler
 
 
+class Results(Protocol):
+    """What workers elsewhere have stored."""
+
+    def fetch(self, client: Any, workers: Collection[str]) -> None:
+        """Bring it here."""
+
+    def leave(self, client: Any) -> None:
+        """The notebook has no other client of this cluster, and will use this one no more."""
+
+
 class WorkerTraces:
     """One kernel's. ``prefix`` is what the names of its trace files begin with; ``window`` has what
-    the cell that ran last left changed.
+    the cell that ran last left changed. ``results`` fetches results of tasks at the same times.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, results: Results) -> None:
         self._prefix = prefix
+        self._results = results
         # The address of its scheduler, which a client that is closed has no more.
         self._clients: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._sources: dict[str, WorkerSource] = {}
@@ -67,6 +79,7 @@ class WorkerTraces:
         """The notebook has ended: workers that go on are left alone."""
         for client in list(self._clients):
             self._collect(client)
+            self._results.leave(client)
             with contextlib.suppress(Exception):
                 client.unregister_worker_plugin(worker_plugin.NAME)
         self._clients.clear()  # (they are closed later)
@@ -101,7 +114,9 @@ class WorkerTraces:
         def ends(this: Any, *args: Any, **options: Any) -> Any:
             for client in clients(this):
                 self._collect(client)
-                self._clients.pop(client, None)
+                scheduler = self._clients.pop(client, None)
+                if scheduler not in set(self._clients.values()):
+                    self._results.leave(client)
             return original(this, *args, **options)
 
         setattr(owner, name, ends)
@@ -133,6 +148,8 @@ class WorkerTraces:
             try:
                 alive = self._greet(client)
                 alive -= self._ask(client, alive, self._cell)
+                known = self._of(client)
+                self._results.fetch(client, {a for a in alive if known.get(a) is not None})
                 self._lost(client, *self._hear(client, alive))
                 return
             except Exception as error:

@@ -1,7 +1,7 @@
 """On a Dask worker that the audited kernel did not start: what it used since it was last asked.
 
 Workers have the notebook's environment, not nbrw: the text of this module, and that of
-`audit_hook.py` and `window.py`, is sent to them (:mod:`nbrw_runtime.worker_plugin`) and becomes the
+`audit_hook.py` and others, is sent to them (:mod:`nbrw_runtime.worker_plugin`) and becomes the
 module ``nbrw_worker_witness`` there. So these import nothing
 but the standard library and each other.
 
@@ -18,6 +18,7 @@ import zlib
 from typing import Any
 
 from nbrw_runtime.audit_hook import HookTrace
+from nbrw_runtime.process_identity import identity
 
 #: Set by `nbrw worker`: where its tracer writes.
 VARIABLE = "NBRW_WORKER_TRACE"
@@ -28,15 +29,6 @@ _INSIDE = (
     "libraries that are loaded, not what libraries in C open, nor other programs"
 )
 _UNTRACED = "`nbrw worker` did not start it"
-
-
-def identity():
-    """Which machine, process namespace and tracer this process has."""
-    with open("/proc/sys/kernel/random/boot_id") as stream:
-        boot = stream.read().strip()
-    with open("/proc/self/status") as stream:
-        lines = dict(line.split(":\t", 1) for line in stream if ":\t" in line)
-    return [boot, os.readlink("/proc/self/ns/pid"), int(lines.get("TracerPid", "0"))]
 
 
 class Traced:
@@ -180,7 +172,7 @@ def _facts(paths):
     return found
 
 
-def end():
+def end(*_):
     """The worker ends, or nobody asks any more: what was not asked for goes to the scheduler."""
     global _witness
     if _witness is not None:

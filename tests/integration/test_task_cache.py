@@ -112,6 +112,7 @@ class Kernel:
                 exec(source, self.namespace)
             return self.namespace["out"]
         finally:
+            self.settled()
             self.client.__class__ = usual
             self.found = self.collector.collect(self.store, self.cache.facts())
             self.cache.spare(self.collector.spared)
@@ -125,6 +126,9 @@ class Kernel:
             # Another kernel would know nothing of its classes.
             cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
             cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.clear()
+
+    def settled(self):
+        """Called when all has run, before it is gathered."""
 
     def index_of(self, known):
         """The records of documents."""

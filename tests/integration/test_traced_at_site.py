@@ -126,6 +126,17 @@ def test_the_image_repeats_where_none_of_these_files_are(built, site):
     assert [cell["action"] for cell in report["cells"]] == ["run"] * 3
 
 
+def test_results_of_tasks_came_back_from_the_nodes(built, site):
+    """Where workers did not reach the author's store; a repeat loads them, and no task runs."""
+    assert "results of tasks" not in built[1]
+    words = ("apptainer", "-q", "run", "/share/traced/far.sif", "repeat", "--from", "2", "--json")
+    done = site.run("sh", "-c", f"rm -rf far; mkdir far; cd far; {' '.join(words)}", user="bob")
+    report = json.loads(done.stdout)
+    assert report["equal"], done.stdout + done.stderr
+    tasks = [cell["tasks"] for cell in report["cells"][1:]]
+    assert [(found["loaded"], found["run"]) for found in tasks] == [(1, 0), (1, 0)]
+
+
 def test_no_job_and_no_trace_is_left(built, site):
     """Workers end with their scheduler's connection, and take their traces along."""
     deadline = time.monotonic() + 60

@@ -15,7 +15,6 @@ def place(tmp_path, monkeypatch):
     """A directory that Python imports from, and keeps compiled modules in."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(task_worker, "_spool", "")
     task_worker._watch_files()
     yield tmp_path
     for name in ("made_up_one", "made_up_two"):

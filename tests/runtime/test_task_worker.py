@@ -43,7 +43,7 @@ class Bench:
     def run(self, function, fingerprint="f", **inputs):
         """Execute as a worker does."""
         return self.module.run(
-            (fingerprint, "label", True), self.module.Box(Node(function)), inputs
+            (fingerprint, "label", str(self.spool)), self.module.Box(Node(function)), inputs
         )
 
     def records(self):
@@ -321,7 +321,7 @@ def test_a_task_in_a_table_runs_if_its_file_changed_or_anything_is_wrong_with_th
         table.write_text(f"{name} {json.dumps(row)}\n")
         box = module.Box(Node(lambda x, y: "ran"))
         known = [("x", ""), ("y", "=2")]
-        return module.run_unless_in_table(("f", "l", True), box, {"x": value, "y": 2}, table, known)
+        return module.run_unless_in_table(("f", "l", ""), box, {"x": value, "y": 2}, table, known)
 
     assert outcome(5, row) == outcome(5, with_file) == 5
     assert outcome(6, row) == outcome(5, row, "0" * 64) == "ran"
@@ -335,7 +335,7 @@ def test_a_task_in_a_table_runs_if_its_file_changed_or_anything_is_wrong_with_th
     assert outcome(5, with_file) == "ran"
     assert (
         module.run_unless_in_table(
-            ("f", "l", True), module.Box(Node(lambda x: "ran")), {"x": 5}, "/no/table", [("x", "")]
+            ("f", "l", ""), module.Box(Node(lambda x: "ran")), {"x": 5}, "/no/table", [("x", "")]
         )
         == "ran"
     )
