@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+#: The attribute of a cluster that names the one which it stands for.
+HERE = "_nbrw_here"
 _FLAG, _WAKING = "_nbrw_dozes", "_nbrw_waking"
 #: What a cluster may be asked for without waking it.
 _QUIET = frozenset({"_start", "_correct_state", "_close", "close", "__aenter__", "__aexit__"})
@@ -47,20 +49,31 @@ def patch(kind: Any, wanted: Callable[[], bool]) -> None:
             self._correct_state_waiting = None
 
     kind._correct_state_internal = _correct_state_internal
+    watch(kind)
+
+
+def watch(kind: Any) -> None:
+    """Have the workers started when the notebook looks at a cluster of this class."""
     _wake_in(kind, ("adapt", "get_logs", "__repr__", "_repr_html_", "_ipython_display_"))
     _wake_in(kind, ("sync",), but=_QUIET)
     for name in _LOOKED_AT:
         setattr(kind, name, _looked_at(name, getattr(kind, name, None)))
 
 
+def _real(cluster: Any) -> Any:
+    """What has the workers of a cluster: it may stand for another."""
+    return getattr(cluster, "__dict__", {}).get(HERE) or cluster
+
+
 def is_dozing(cluster: Any) -> bool:
     """Whether its workers are yet to be started, or are being started."""
-    found = getattr(cluster, "__dict__", {})
+    found = getattr(_real(cluster), "__dict__", {})
     return bool(found.get(_FLAG) or found.get(_WAKING))
 
 
 def start(cluster: Any) -> None:
     """Have the workers started; does not wait for them, and may be called with any lock held."""
+    cluster = _real(cluster)
     if not vars(cluster).pop(_FLAG, None) or vars(cluster).get("scheduler") is None:
         return  # (still being made: they will be started presently)
     loop = cluster.loop.asyncio_loop
@@ -73,6 +86,7 @@ async def _correct(cluster: Any) -> None:
 
 def wake(cluster: Any) -> None:
     """Have the workers started, and wait for them unless we are the event loop ourselves."""
+    cluster = _real(cluster)
     if is_dozing(cluster):
         start(cluster)
         if not cluster.asynchronous:
@@ -83,7 +97,7 @@ def wake(cluster: Any) -> None:
 
 def has_processes(cluster: Any) -> bool:
     """Whether the workers of a cluster are processes of their own."""
-    specs = getattr(cluster, "worker_spec", {}).values()
+    specs = getattr(_real(cluster), "worker_spec", {}).values()
     return all(getattr(spec.get("cls"), "__name__", "") == "Nanny" for spec in specs)
 
 
@@ -119,6 +133,9 @@ def _looked_at(name: str, default: Any) -> property:
             raise AttributeError(name) from None
 
     def put(self: Any, value: Any) -> None:
-        vars(self)[name] = value
+        if isinstance(default, property) and default.fset is not None:
+            default.fset(self, value)
+        else:
+            vars(self)[name] = value
 
     return property(get, put)

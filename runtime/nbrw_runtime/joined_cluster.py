@@ -14,7 +14,7 @@ from distributed import Security
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
 
-from nbrw_runtime import cluster_guard, cluster_tls, dask_cluster
+from nbrw_runtime import cluster_guard, cluster_tls, dask_cluster, dask_doze
 from nbrw_runtime.errors import RestoreError
 from nbrw_runtime.session_file import ClusterOrders
 
@@ -52,7 +52,6 @@ class JoinedCluster(Cluster):
     _supports_scaling = True
     #: Nothing here starts workers one by one.
     worker_spec: dict[Any, Any] = {}
-    scheduler = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         name = options.get("name")
@@ -64,10 +63,10 @@ class JoinedCluster(Cluster):
             name=name if isinstance(name, str) else None,
         )
         self._orders = dask_cluster.orders()
-        self._here: Any = None  # the workers, where they are on this machine
+        self._nbrw_here: Any = None  # the workers, where they are on this machine
         self.security = security_of(self._orders)
         if self._orders.kind != "joined":
-            self._here = dask_cluster.start()
+            self._nbrw_here = dask_cluster.start()
         if not self.called_from_running_loop:
             self._loop_runner.start()
             try:
@@ -77,21 +76,44 @@ class JoinedCluster(Cluster):
                 raise
 
     @property
+    def scheduler(self) -> Any:
+        """Dask's own, if it is in this process; else None."""
+        here = vars(self).get(dask_doze.HERE)
+        return here.scheduler if here is not None else None
+
+    @property
+    def scheduler_info(self) -> Any:
+        """What the scheduler says of itself and its workers."""
+        here = vars(self).get(dask_doze.HERE)
+        return vars(self)["scheduler_info"] if here is None else here.scheduler_info
+
+    @scheduler_info.setter
+    def scheduler_info(self, value: Any) -> None:
+        here = vars(self).get(dask_doze.HERE)
+        if here is None:
+            vars(self)["scheduler_info"] = value
+        else:  # asked again, as Dask does while it waits for workers
+            here.scheduler_info = value
+
+    @property
     def nbrw_elsewhere(self) -> bool:
         """Its workers are of this image, and nobody here sees what they do with files."""
-        return self._here is None
+        return self._nbrw_here is None
 
     async def _start(self) -> None:
-        joined = self._here is None
-        address = self._orders.address if joined else self._here.scheduler_address
+        joined = self._nbrw_here is None
+        address = self._orders.address if joined else self._nbrw_here.scheduler_address
         arguments = self.security.get_connection_args("client")
         self.scheduler_comm = rpc(address, connection_args=arguments)
-        if joined:
-            image = self._orders.image
-            who = "the notebook's kernel"
-            why = await cluster_guard.scheduler_refusal(self.scheduler_comm, who, image)
-            if why:
-                raise RestoreError(why)
+        if not joined:
+            # A scheduler tells one cluster alone of its workers: that one.
+            self.status = Status.running
+            return
+        image = self._orders.image
+        who = "the notebook's kernel"
+        why = await cluster_guard.scheduler_refusal(self.scheduler_comm, who, image)
+        if why:
+            raise RestoreError(why)
         await Cluster._start(self)
 
     def __await__(self) -> Any:
@@ -107,8 +129,8 @@ class JoinedCluster(Cluster):
         closed = Cluster.close(self, timeout)
         if not self.asynchronous:
             self._loop_runner.stop()
-        if self._here is not None:
-            self._here.close()
+        if self._nbrw_here is not None:
+            self._nbrw_here.close()
         return closed
 
     def scale(self, n: Any = None, *args: Any, **options: Any) -> None:
@@ -133,7 +155,8 @@ class JoinedCluster(Cluster):
     def expected(self) -> int:
         """How many workers somebody may wait for."""
         asked = max(self._orders.workers, self._orders.most)
-        return max(1, asked, len(self.scheduler_info["workers"]))
+        here = self._nbrw_here.worker_spec if self._nbrw_here is not None else ()
+        return max(1, asked, len(here), len(self.scheduler_info["workers"]))
 
     def _has(self) -> str:
         if self._orders.adaptive:
@@ -159,6 +182,9 @@ class JoinedCluster(Cluster):
     def job_script(self) -> str:
         """As clusters of dask-jobqueue have it."""
         return "# the workers of this repeat were started from outside the notebook\n"
+
+
+dask_doze.watch(JoinedCluster)
 
 
 class _Adaptive:

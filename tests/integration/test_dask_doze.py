@@ -53,6 +53,27 @@ def test_who_looks_at_the_workers_finds_them_all(look):
     """)
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_cluster_of_jobs_stands_for_one_that_does_the_same(look):
+    """A class of dask-jobqueue, which submits nothing in a repeat."""
+    pytest.importorskip("dask_jobqueue")
+    run(f"""
+    import warnings
+    from nbrw_runtime import dask_redirect
+    from nbrw_runtime.session_file import ClusterOrders
+    warnings.simplefilter("error")
+    dask_redirect.install(ClusterOrders(workers=2))
+    from dask_jobqueue import SLURMCluster
+    with SLURMCluster(cores=4, memory="1GB") as cluster, Client(cluster) as client:
+        cluster.scale(2)
+        here = vars(cluster)[dask_doze.HERE]
+        assert isinstance(cluster, SLURMCluster) and started(here) == 0
+        {LOOKS[look]}
+        client.wait_for_workers(2, timeout=60)
+        assert started(here) == 2
+    """)
+
+
 def test_a_cluster_that_nobody_needed_ends_without_having_started_workers():
     """Made by itself, or by a client."""
     run("""

@@ -47,13 +47,7 @@ WORKER = (
 def built(climate_author, site, tmp_path_factory):
     """A SIF of a notebook that was audited with a worker on each node."""
     place = tmp_path_factory.mktemp("far")
-    share = site.share / "traced"
-    shutil.rmtree(share, ignore_errors=True)
-    shutil.copytree(ROOT / "builder/nbrw_builder", share / "nbrw_builder")
-    shutil.copytree(ROOT / "runtime/nbrw_runtime", share / "nbrw_runtime")
-    for name in ("ptrace", "zstandard", "dill", "cloudpickle"):
-        shutil.copytree(Path(__import__(name).__file__).parent, share / name)
-    shutil.copy(climate_author[0].home / "proj/climate.sif", share / "author.sif")
+    share = share_nbrw(climate_author, site)
     site.registry("up")
     with contextlib.ExitStack() as stack:
         stack.callback(site.registry, "down")
@@ -78,6 +72,18 @@ def built(climate_author, site, tmp_path_factory):
         site.run("rm", "-r", LOCAL, machine=node)
     shutil.copy(place / "far.sif", share / "far.sif")
     return place / "far.sif", done.stdout + done.stderr
+
+
+def share_nbrw(climate_author, site):
+    """Where nodes have nbrw of this checkout, and an image with the author's environment."""
+    share = site.share / "traced"
+    shutil.rmtree(share, ignore_errors=True)
+    shutil.copytree(ROOT / "builder/nbrw_builder", share / "nbrw_builder")
+    shutil.copytree(ROOT / "runtime/nbrw_runtime", share / "nbrw_runtime")
+    for name in ("ptrace", "zstandard", "dill", "cloudpickle"):
+        shutil.copytree(Path(__import__(name).__file__).parent, share / name)
+    shutil.copy(climate_author[0].home / "proj/climate.sif", share / "author.sif")
+    return share
 
 
 BUILD = (
