@@ -11,7 +11,7 @@ import shutil
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +161,10 @@ class KernelTasks:
         self._cache.spare(self._collector.spared)
         return found or (None, ())
 
-    def fetch(self, client: Any, workers: Collection[str]) -> None:
-        """Bring here what these workers of a client's, which are elsewhere, have stored."""
+    def fetch(self, client: Any, workers: Mapping[str, str]) -> None:
+        """Bring here what these workers of a client's, which are elsewhere, have stored, or drop it
+        for the reasons given.
+        """
         cache = self._cache
         if cache is not None and cache.carrier is not None and cache.is_shipped(client):
             try:

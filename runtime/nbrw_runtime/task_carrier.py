@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,8 @@ class TaskCarrier:
 
     def ship(self, client: Any) -> None:
         """Have a cluster know our functions. Raises NotShipped, and what Dask raises."""
-        Path(self._orders[1]).mkdir(
-            parents=True, exist_ok=True
-        )  # by it workers tell if they reach it
+        # Workers that see this directory reach the store.
+        Path(self._orders[1]).mkdir(parents=True, exist_ok=True)
         if not is_scheduler_here(client):
             self._compare(client.sync(client.scheduler.versions, packages=[]))
             task_ship.ship_to_scheduler(client, self._name)
@@ -69,9 +68,12 @@ class TaskCarrier:
         if not is_scheduler_here(client):
             client.unregister_scheduler_plugin(self._name)
 
-    def fetch(self, client: Any, workers: Collection[str]) -> None:
-        """Bring here what these workers have stored; what cannot be had is noted."""
-        client.sync(self._fetch_all, client, sorted(workers))
+    def fetch(self, client: Any, workers: Mapping[str, str]) -> None:
+        """Bring here what these workers have stored; what cannot be had is noted.
+
+        Beside a worker's address stands why its results do not count; empty: they do.
+        """
+        client.sync(self._fetch_all, client, workers)
 
     @staticmethod
     def _compare(found: Mapping[str, Any]) -> None:
@@ -84,17 +86,17 @@ class TaskCarrier:
                     f"its scheduler has {name} {theirs.get(name)}, the notebook {ours.get(name)}"
                 )
 
-    async def _fetch_all(self, client: Any, workers: list[str]) -> None:
+    async def _fetch_all(self, client: Any, workers: Mapping[str, str]) -> None:
         turn = asyncio.Semaphore(_AT_ONCE)
 
-        async def fetch(address: str) -> None:
+        async def fetch(address: str, doubt: str) -> None:
             async with turn:
                 try:
-                    await _Worker(client, address, self._orders[1]).empty(self)
+                    await _Worker(client, address, self._orders[1]).empty(self, doubt)
                 except Exception as error:
                     self.note(f"could not be fetched: {type(error).__name__}: {error}", address)
 
-        await asyncio.gather(*map(fetch, workers))
+        await asyncio.gather(*(fetch(*worker) for worker in sorted(workers.items())))
 
     # -- what is asked when one worker's are fetched ---------------------------------------------
 
@@ -146,16 +148,18 @@ class _Worker:
         self._spool = spool
         self._mark = uuid.uuid4().hex
 
-    async def empty(self, carrier: TaskCarrier) -> None:
-        """Bring all of it to the carrier. Raises OSError, StorageError, and what Dask raises."""
+    async def empty(self, carrier: TaskCarrier, doubt: str) -> None:
+        """Bring all of it to the carrier, or drop it. Raises OSError, StorageError, and what Dask
+        raises.
+        """
         found = await self._outbox("contents")
         if found is None:
             carrier.note("are lost: it has no directory to keep them in", self._address)
             return
-        files = dict(found["files"])
+        files = dict(found.get("files", ()))
         if not files:
             return
-        why = carrier.why_not(found) or await self._other_software(found["software"])
+        why = doubt or carrier.why_not(found) or await self._other_software(found["software"])
         if why:
             carrier.note(f"({found['host']}) are not kept: {why}", self._address)
         else:

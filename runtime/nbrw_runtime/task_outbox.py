@@ -117,9 +117,12 @@ _ORDER = {".seg": 1, ".jsonl": 2}
 
 
 def outbox(spool, name, *arguments):
-    """What a method of this kernel's Outbox gives; None if this worker has none."""
-    box = _outboxes.get(spool)
-    return None if box is None else getattr(box, name)(*arguments)
+    """What a method of this kernel's Outbox gives; None: it could not be made. Empty: there is no
+    need of one, as the kernel started this worker.
+    """
+    if spool in _outboxes:
+        return getattr(_outboxes[spool], name)(*arguments)
+    return {} if spool in _places else None
 
 
 class LoadedModules:
@@ -199,7 +202,8 @@ def canonical(name):
 
 def _named(found):
     # By the directory's name, as an image may have no more of it: NAME-VERSION.dist-info.
-    name, _, version = found._path.stem.partition("-")
+    path = getattr(found, "_path", None)
+    name, _, version = path.stem.partition("-") if path is not None else ("", "", "")
     if not version:
         name, version = found.metadata["Name"] or "", found.version
     return canonical(name), version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,17 @@ class WorkerSource:
     _written: set[str] = field(default_factory=set)
     _brought: dict[tuple[str, int, int], str] = field(default_factory=dict)
     _stream: Any = None
+    _cwd: str = ""  # of the worker
+    _near: str = ""  # a file below that
+
+    def why_doubtful(self) -> str:
+        """Why nobody knows what its tasks would read elsewhere, of all since the last call; empty:
+        one does. A relative path leads to another file where the notebook's directory is another.
+        """
+        near, self._near = self._near, ""
+        if not near or self._cwd == os.getcwd():
+            return ""
+        return f"it read {near}, perhaps by a relative path, and does not run in {os.getcwd()}"
 
     def add(self, batch: Batch, cell: int, files: WorkerFiles) -> None:
         """Write down what was seen in a cell, as far as it is new; 0: before the first."""
@@ -73,6 +85,7 @@ class WorkerSource:
             self._stream = None
 
     def _open(self, header: dict[str, Any]) -> None:
+        self._cwd = header["cwd"]
         if self._stream is None:
             # What comes after the end would be all that is left.
             self._stream = open(self.path, "x", encoding="ascii")  # noqa: SIM115  (see close)
@@ -95,11 +108,14 @@ class WorkerSource:
             del record["origin"]
         elif kind == "connect":
             self._note_cluster(record["detail"])
-        elif record.get("result", 0) >= 0:
-            detail = record.get("detail", {})
-            self._bring(record, detail, number, files)
-            if detail:
-                record["detail"] = detail
+        else:
+            if number and kind == "read" and self._is_near(record.get("path", "")):
+                self._near = self._near or record["path"]
+            if record.get("result", 0) >= 0:
+                detail = record.get("detail", {})
+                self._bring(record, detail, number, files)
+                if detail:
+                    record["detail"] = detail
         return record
 
     def _note_cluster(self, detail: dict[str, Any]) -> None:
@@ -127,6 +143,9 @@ class WorkerSource:
         except Lost as error:
             detail.pop("preserved", None)
             self.gap(f"{path}, which a worker on {self.host} used, is not here: {error}", number)
+
+    def _is_near(self, path: str) -> bool:
+        return path.startswith(f"{self._cwd.rstrip('/')}/") and self._is_input(path)
 
     def _is_input(self, path: str) -> bool:
         return not (path in self._written or is_software(path) or is_scratch(path))

@@ -13,7 +13,7 @@ import os
 import time
 import uuid
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,8 +34,8 @@ _LAST_WORD = 2.0  # seconds for what a worker said when it ended to reach its sc
 class Results(Protocol):
     """What workers elsewhere have stored."""
 
-    def fetch(self, client: Any, workers: Collection[str]) -> None:
-        """Bring it here."""
+    def fetch(self, client: Any, workers: Mapping[str, str]) -> None:
+        """Bring it here; beside a worker's address stands why its results do not count, if so."""
 
     def leave(self, client: Any) -> None:
         """The notebook has no other client of this cluster, and will use this one no more."""
@@ -148,8 +148,7 @@ class WorkerTraces:
             try:
                 alive = self._greet(client)
                 alive -= self._ask(client, alive, self._cell)
-                known = self._of(client)
-                self._results.fetch(client, {a for a in alive if known.get(a) is not None})
+                self._results.fetch(client, self._elsewhere(client, alive))
                 self._lost(client, *self._hear(client, alive))
                 return
             except Exception as error:
@@ -204,6 +203,13 @@ class WorkerTraces:
             elif answer is not None:
                 self._gap(f"the worker {address} does not say what it used: {answer!r}")
         return {address for address, answer in answers.items() if answer is None}
+
+    def _elsewhere(self, client: Any, alive: set[str]) -> dict[str, str]:
+        """Workers that this kernel did not start, and why their results do not count."""
+        doubts = {name: source.why_doubtful() for name, source in self._sources.items()}
+        known = self._of(client)
+        workers = {address: known.get(address) for address in alive}
+        return {a: doubts.get(worker["source"], "") for a, worker in workers.items() if worker}
 
     def _source(self, hello: Mapping[str, Any]) -> WorkerSource:
         name = hello["source"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -35,10 +36,13 @@ LOOKS = {
 }
 
 
-def run(source):
+def run(source, **variables):
     """In a process of its own: classes of Dask are changed."""
     code = START + "if __name__ == '__main__':\n" + textwrap.indent(textwrap.dedent(source), "    ")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env={**os.environ, **variables},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
@@ -54,10 +58,9 @@ def test_who_looks_at_the_workers_finds_them_all(look):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_cluster_of_jobs_stands_for_one_that_does_the_same(look):
+def test_a_cluster_of_jobs_stands_for_one_that_does_the_same(look, tmp_path):
     """A class of dask-jobqueue, which submits nothing in a repeat."""
-    pytest.importorskip("dask_jobqueue")
-    run(f"""
+    source = f"""
     import warnings
     from nbrw_runtime import dask_redirect
     from nbrw_runtime.session_file import ClusterOrders
@@ -71,7 +74,8 @@ def test_a_cluster_of_jobs_stands_for_one_that_does_the_same(look):
         {LOOKS[look]}
         client.wait_for_workers(2, timeout=60)
         assert started(here) == 2
-    """)
+    """
+    run(source, DASK_CONFIG=str(tmp_path))  # dask-jobqueue writes its settings there
 
 
 def test_a_cluster_that_nobody_needed_ends_without_having_started_workers():

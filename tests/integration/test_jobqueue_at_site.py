@@ -65,7 +65,7 @@ class LoginNode(threading.Thread):
                 # As the site names it.
                 words = [word.replace(str(self.site.share), "/share") for word in words]
                 place.chmod(0o755)
-                done = self.site.run("sh", "-c", f"cd /tmp; {shlex.join(words)}", check=False)
+                done = self.site.run("sh", "-c", f"{shlex.join(words)}", check=False)
                 self.programs.append(words[0])
                 (place / "out").write_text(done.stdout + done.stderr)
                 (place / "code").write_text(f"{done.returncode}\n")

@@ -119,7 +119,7 @@ class Auditor(Kernel):
     def settled(self):
         if self.cache.is_shipped(self.client):
             workers = list(self.client.scheduler_info(n_workers=-1)["workers"])
-            self.cache.carrier.fetch(self.client, workers)
+            self.cache.carrier.fetch(self.client, dict.fromkeys(workers, ""))
 
 
 def waiting(cluster):
@@ -206,6 +206,17 @@ def test_a_worker_with_other_software_is_not_relied_on(tmp_path, cluster, files,
         assert note.startswith("results of tasks on tcp://") and note.endswith(f"not kept: {said}")
         # What was refused is not offered again.
         assert not waiting(cluster)
+
+
+def test_results_that_do_not_count_are_dropped(tmp_path, cluster, client):
+    """The reason is said."""
+    audit = Auditor(tmp_path, client)
+    workers = list(client.scheduler_info(n_workers=-1)["workers"])
+    doubts = dict.fromkeys(workers, "it read what is not here")
+    audit.settled = lambda: audit.cache.carrier.fetch(client, doubts)
+    audit.run(ONE + "out = client.gather(client.map(one, range(20)))")
+    assert audit.found is None and not waiting(cluster)
+    assert {note.rpartition(": ")[2] for note in audit.cache.notes} == {"it read what is not here"}
 
 
 def test_a_scheduler_of_another_release_is_left_alone(tmp_path, client, monkeypatch):

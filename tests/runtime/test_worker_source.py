@@ -145,3 +145,26 @@ def test_nothing_comes_after_the_end(source):
     with pytest.raises(FileExistsError):
         source.gap("y", 1)
     assert [gap.reason for gap in read_trace(source.path).gaps] == ["x"]
+
+
+@pytest.mark.parametrize("below", [True, False], ids=["below", "elsewhere"])
+@pytest.mark.parametrize("same", [True, False], ids=["the same", "another"])
+def test_files_below_another_working_directory_are_doubtful(
+    source, tmp_path, monkeypatch, below, same
+):
+    """A path relative to it is another file for a worker that runs where the notebook does."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for place in (mine, theirs, tmp_path / "data"):
+        place.mkdir()
+        (place / "in").write_text("1")
+    monkeypatch.chdir(theirs if same else mine)
+    path = (theirs if below else tmp_path / "data") / "in"
+    header = HEADER | {"cwd": str(theirs)}
+    first, after = batch(0, header, read(theirs / "in", facts_of(theirs / "in")), BEGIN)
+    source.add(first, 0, Far(object(), "tcp://far"))
+    assert source.why_doubtful() == ""  # of a start
+    second, _ = batch(after, read(path, facts_of(path)))
+    source.add(second, 1, Far(object(), "tcp://far"))
+    doubt = source.why_doubtful()
+    assert doubt.startswith(f"it read {path}, perhaps by") is (below and not same)
+    assert source.why_doubtful() == ""
