@@ -35,9 +35,9 @@ def install(orders: ClusterOrders | None = None) -> None:
     when_loaded("distributed.client", lambda module: _patch_client(module, orders))
     for name, kind in _JOBS:
         when_loaded(name, _patcher(kind))
-    if orders.kind == "joined":
-        # LocalCluster, SSHCluster and SubprocessCluster among them.
-        when_loaded("distributed.deploy.spec", _patcher("SpecCluster"))
+    # LocalCluster, SSHCluster and SubprocessCluster among them. The author's hosts are not here.
+    wanted = _is_any if orders.kind == "joined" else _is_by_ssh
+    when_loaded("distributed.deploy.spec", _patcher("SpecCluster", wanted))
 
 
 def all_notes() -> list[str]:
@@ -155,19 +155,36 @@ def _is_here(address: str) -> bool:
     return any(getattr(cluster, "scheduler_address", None) == address for cluster in known)
 
 
-def _patcher(name: str) -> Callable[[Any], None]:
-    return lambda module: _stand_in(getattr(module, name))
+_Wanted = Callable[[tuple[Any, ...], dict[str, Any]], bool]
 
 
-def _stand_in(kind: Any) -> None:
-    """Have the repeat's cluster made where a cluster of this class, or of one below, would be."""
+def _is_any(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    return True
+
+
+def _is_by_ssh(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether a SpecCluster is what SSHCluster(...), a function, makes of its arguments."""
+    scheduler = args[1] if len(args) > 1 else options.get("scheduler")
+    kind = scheduler.get("cls") if isinstance(scheduler, dict) else None
+    return getattr(kind, "__module__", "") == "distributed.deploy.ssh"
+
+
+def _patcher(name: str, wanted: _Wanted = _is_any) -> Callable[[Any], None]:
+    return lambda module: _stand_in(getattr(module, name), wanted)
+
+
+def _stand_in(kind: Any, wanted: _Wanted) -> None:
+    """Have the repeat's cluster made where a cluster of this class, or of one below, would be, if
+    it is one that is ``wanted``.
+    """
 
     def __new__(cls: Any, *args: Any, **options: Any) -> Any:  # noqa: N807
-        if _is_joined(cls) or _shares_memory(args, options):
+        if _is_joined(cls) or _shares_memory(args, options) or not wanted(args, options):
             return object.__new__(cls)
         from nbrw_runtime.joined_cluster import class_for
 
-        notes.append(f"{cls.__name__}(...) stands for the repeat's cluster")
+        name = "SSHCluster" if _is_by_ssh(args, options) else cls.__name__
+        notes.append(f"{name}(...) stands for the repeat's cluster")
         return object.__new__(class_for(cls))
 
     kind.__new__ = staticmethod(__new__)

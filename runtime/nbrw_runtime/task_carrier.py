@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -199,4 +200,6 @@ class _Worker:
 
 def is_scheduler_here(client: Any) -> bool:
     """Whether a client's scheduler is in this process."""
-    return type(getattr(client.cluster, "scheduler", None)).__name__ == "Scheduler"
+    kind = getattr(sys.modules.get("distributed.scheduler"), "Scheduler", ())
+    # (That of an SSHCluster is called so, too.)
+    return isinstance(getattr(client.cluster, "scheduler", None), kind)
