@@ -29,6 +29,7 @@ from nbrw_runtime.task_worker import _making, _places, _segments, configure
 _UNSEEN = "/proc/self/root"
 _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _RATE = 75e6  # bytes in a second that are stored here and then fetched, by 1 Gbit/s
+_TRACED = "NBRW_WORKER_TRACE"  # `nbrw worker` sets it, see `worker_witness.py`
 _NO_MODULES = ("__main__", "__mp_main__")
 _STANDARD = ("stdlib", "platstdlib")
 
@@ -42,7 +43,7 @@ def begin(root, spool, software, kernel):
     """
     if kernel is None or identity() == kernel:
         configure(root, spool, software)
-    elif spool not in _outboxes:
+    elif spool not in _outboxes and os.environ.get(_TRACED):
         # A worker whose plugin fails does not start.
         with contextlib.suppress(OSError):
             _outboxes[spool] = Outbox(root, spool, software)
@@ -118,11 +119,11 @@ _ORDER = {".seg": 1, ".jsonl": 2}
 
 def outbox(spool, name, *arguments):
     """What a method of this kernel's Outbox gives; None: it could not be made. Empty: there is no
-    need of one, as the kernel started this worker.
+    need of one, as the kernel started this worker, or as nobody knows what its tasks use.
     """
     if spool in _outboxes:
         return getattr(_outboxes[spool], name)(*arguments)
-    return {} if spool in _places else None
+    return {} if spool in _places or not os.environ.get(_TRACED) else None
 
 
 class LoadedModules:

@@ -64,8 +64,9 @@ class Cluster:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def worker(self, name, **variables):
-        """One without nanny; its directory has its name."""
+    def worker(self, name, NBRW_WORKER_TRACE="a trace", **variables):  # noqa: N803
+        """One without nanny; its directory has its name. It takes itself for a traced one."""
+        variables["NBRW_WORKER_TRACE"] = NBRW_WORKER_TRACE
         options = ("--no-nanny", "--nthreads", "1", "--name", name)
         place = ("--local-directory", str(self.place / name))
         return self.process("dask_worker", self.address, *options, *place, **variables)
@@ -206,6 +207,15 @@ def test_a_worker_with_other_software_is_not_relied_on(tmp_path, cluster, files,
         assert note.startswith("results of tasks on tcp://") and note.endswith(f"not kept: {said}")
         # What was refused is not offered again.
         assert not waiting(cluster)
+
+
+def test_a_worker_that_is_not_traced_keeps_nothing(tmp_path, cluster):
+    """What its tasks read nobody would know."""
+    cluster.worker("a", NBRW_WORKER_TRACE="")
+    with distributed.Client(cluster.address) as client:
+        audit = Auditor(tmp_path, client)
+        assert audit.run(ONE + "out = client.submit(one, 5).result()") == [5, 1]
+        assert audit.found is None and not audit.cache.notes and not cluster.left()
 
 
 def test_results_that_do_not_count_are_dropped(tmp_path, cluster, client):
