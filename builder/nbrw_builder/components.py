@@ -14,9 +14,9 @@ from email.parser import HeaderParser
 from typing import Any
 
 from nbrw_builder import licences
-from nbrw_builder.packages_python import normal_name
 from nbrw_builder.purl import purl
 from nbrw_runtime.dependency import Software, SoftwareKind
+from nbrw_runtime.distributions import normal_name
 from nbrw_runtime.paths import image_path
 from nbrw_runtime.recipe import Recipe
 

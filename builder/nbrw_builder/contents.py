@@ -14,8 +14,8 @@ from nbrw_builder.entry import Entry, LayerPlan
 from nbrw_builder.host import Host
 from nbrw_builder.kernelspec import fallback_roots
 from nbrw_builder.packages import Package, source_of
-from nbrw_builder.packages_python import normal_name
 from nbrw_builder.resolve import Resolved
+from nbrw_runtime.distributions import normal_name
 from nbrw_runtime.paths import image_path, is_system
 
 _OWN_LAYER = 50_000_000  # bytes; a distribution as large as this has a layer of its own

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbrw_builder.components import Component
-from nbrw_builder.packages_python import normal_name
+from nbrw_runtime.distributions import normal_name
 from nbrw_runtime.recipe import Recipe
 
 

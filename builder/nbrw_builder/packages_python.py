@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from email.parser import HeaderParser
 from urllib.parse import unquote, urlparse
@@ -19,14 +18,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from nbrw_builder.host import Host
 from nbrw_builder.packages import Package
+from nbrw_runtime.distributions import normal_name
 
 # What belongs to a package in a source tree, where data of the author may lie too.
 _SOURCE = (".py", ".pyc", ".so", ".pyi")
-
-
-def normal_name(name: str) -> str:
-    """A distribution's normalised name. Source: PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class PythonDistributions:

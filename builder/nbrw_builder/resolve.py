@@ -17,7 +17,7 @@ from nbrw_builder.noise import is_cache, is_noise
 from nbrw_builder.packages import Package, Packages, Provider
 from nbrw_builder.packages_conda import CondaPackages
 from nbrw_builder.packages_dpkg import DpkgPackages
-from nbrw_builder.packages_python import PythonDistributions, normal_name
+from nbrw_builder.packages_python import PythonDistributions
 from nbrw_builder.packages_rpm import RpmPackages
 from nbrw_builder.private import why_private
 from nbrw_builder.uses import Use, collect, connection_file
@@ -31,6 +31,7 @@ from nbrw_runtime.dependency import (
     SoftwareKind,
 )
 from nbrw_runtime.digest import digest_json
+from nbrw_runtime.distributions import normal_name
 from nbrw_runtime.paths import is_system
 from nbrw_runtime.trace import Event, Kind, Trace
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nbrw_builder.components import RUNTIME, Component
-from nbrw_builder.packages_python import normal_name
 from nbrw_builder.sbom_spdx import identifiers
+from nbrw_runtime.distributions import normal_name
 
 _OWN = "io.github.nbrw:"
 _IMAGE = "image"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nbrw_builder.components import Component
-from nbrw_builder.packages_python import normal_name
+from nbrw_runtime.distributions import normal_name
 
 _IMAGE = "SPDXRef-image"
 _NO = "NOASSERTION"

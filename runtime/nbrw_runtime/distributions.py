@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Iterable
 from importlib import metadata
 
 _CODE = (".py", ".so", ".pyd")
+
+
+def normal_name(name: str) -> str:
+    """A distribution's name, as names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def names_of_distributions(top: str) -> list[str]:

@@ -52,6 +52,8 @@ class JoinedCluster(Cluster):
     _supports_scaling = True
     #: Nothing here starts workers one by one.
     worker_spec: dict[Any, Any] = {}
+    #: What has the workers, where they are on this machine (`dask_doze.HERE`).
+    _nbrw_here: Any = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         name = options.get("name")
@@ -63,7 +65,6 @@ class JoinedCluster(Cluster):
             name=name if isinstance(name, str) else None,
         )
         self._orders = dask_cluster.orders()
-        self._nbrw_here: Any = None  # the workers, where they are on this machine
         self.security = security_of(self._orders)
         if self._orders.kind != "joined":
             self._nbrw_here = dask_cluster.start()
@@ -78,18 +79,17 @@ class JoinedCluster(Cluster):
     @property
     def scheduler(self) -> Any:
         """Dask's own, if it is in this process; else None."""
-        here = vars(self).get(dask_doze.HERE)
-        return here.scheduler if here is not None else None
+        return None if self._nbrw_here is None else self._nbrw_here.scheduler
 
     @property
     def scheduler_info(self) -> Any:
         """What the scheduler says of itself and its workers."""
-        here = vars(self).get(dask_doze.HERE)
+        here = self._nbrw_here
         return vars(self)["scheduler_info"] if here is None else here.scheduler_info
 
     @scheduler_info.setter
     def scheduler_info(self, value: Any) -> None:
-        here = vars(self).get(dask_doze.HERE)
+        here = self._nbrw_here
         if here is None:
             vars(self)["scheduler_info"] = value
         else:  # asked again, as Dask does while it waits for workers

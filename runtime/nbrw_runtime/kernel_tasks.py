@@ -26,6 +26,7 @@ from nbrw_runtime.store import DirectoryStore, StackedStore
 
 if TYPE_CHECKING:
     from nbrw_runtime.task_cache import TaskCache
+    from nbrw_runtime.task_carrier import TaskCarrier
     from nbrw_runtime.task_collect import TaskCollector
     from nbrw_runtime.task_counts import TaskCounts
 
@@ -165,19 +166,25 @@ class KernelTasks:
         """Bring here what these workers of a client's, which are elsewhere, have stored, or drop it
         for the reasons given.
         """
-        cache = self._cache
-        if cache is not None and cache.carrier is not None and cache.is_shipped(client):
+        carrier = self._carrier_of(client)
+        if self._cache is not None and carrier is not None:
             try:
-                cache.carrier.fetch(client, workers)
+                carrier.fetch(client, workers)
             except Exception as error:
-                cache.note(f"results of tasks were not fetched: {type(error).__name__}: {error}")
+                why = f"{type(error).__name__}: {error}"
+                self._cache.note(f"results of tasks were not fetched: {why}")
 
     def leave(self, client: Any) -> None:
         """The notebook uses the cluster of this client no more; others may."""
-        cache = self._cache
-        if cache is not None and cache.carrier is not None and cache.is_shipped(client):
+        carrier = self._carrier_of(client)
+        if carrier is not None:
             with contextlib.suppress(Exception):
-                cache.carrier.leave(client)
+                carrier.leave(client)
+
+    def _carrier_of(self, client: Any) -> TaskCarrier | None:
+        """What fetches results from a client's workers, if they have our functions."""
+        cache = self._cache
+        return cache.carrier if cache is not None and cache.is_shipped(client) else None
 
     def _note_spared(self) -> None:
         """Where nothing is kept, workers are asked for what did not run all the same."""

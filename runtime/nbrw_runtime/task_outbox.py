@@ -1,8 +1,8 @@
 """On a worker that the audited kernel did not start: what it stored waits to be fetched.
 
-Its text is sent to workers behind that of `task_worker.py`, as one module: it imports nothing but
-that and the standard library. Large buffers go to the kernel's store at once, if the worker reaches
-it; all else waits in a directory of the worker's.
+Its text is sent to workers behind that of `task_worker.py` and others, as one module: it imports
+nothing but these and the standard library. Large buffers go to the kernel's store at once, if the
+worker reaches it; all else waits in a directory of the worker's.
 
 A fingerprint tells what software the *kernel* has; so a worker tells what it has itself.
 """
@@ -22,6 +22,7 @@ import time
 from importlib import metadata
 from typing import Any
 
+from nbrw_runtime.distributions import normal_name
 from nbrw_runtime.process_identity import identity
 from nbrw_runtime.task_worker import _making, _places, _segments, configure
 
@@ -196,18 +197,13 @@ def software():
     return _software
 
 
-def canonical(name):
-    """A distribution's name, as names are compared (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _named(found):
     # By the directory's name, as an image may have no more of it: NAME-VERSION.dist-info.
     path = getattr(found, "_path", None)
     name, _, version = path.stem.partition("-") if path is not None else ("", "", "")
     if not version:
         name, version = found.metadata["Name"] or "", found.version
-    return canonical(name), version
+    return normal_name(name), version
 
 
 def digest_of_software():

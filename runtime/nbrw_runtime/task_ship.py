@@ -16,7 +16,7 @@ PLUGIN_NAME = "nbrw-tasks"
 
 #: What the module is made of: of the first alone, where nothing waits to be fetched.
 SOURCE = Path(__file__).with_name("task_worker.py")
-_PARTS = (SOURCE.name, "process_identity.py", "task_outbox.py")
+_PARTS = (SOURCE.name, "process_identity.py", "distributions.py", "task_outbox.py")
 
 
 @lru_cache(maxsize=1)

@@ -397,16 +397,16 @@ def _numbers_of(numpy):
 
 def _finish(ticket, value, inputs, seconds, uses, before, start):
     reads, changed = uses
-    segment = _segment(ticket)
+    segment, place = _segment(ticket), _place_of(ticket)
     if changed:
         text = f"it changes something outside: {changed}"
         segment.note(ticket, seconds, text, unsafe=True)
         return
-    stamps = _stamps(reads, start, _place_of(ticket).software)
-    reason = _unstorable(value, seconds, inputs, _place_of(ticket).rate)
+    stamps = _stamps(reads, start, place.software)
+    reason = _unstorable(value, seconds, inputs, place.rate)
     if not reason:
         try:
-            _store(segment, _place_of(ticket).root, ticket, value, seconds, stamps)
+            _store(segment, place.root, ticket, value, seconds, stamps)
         except OSError:
             raise
         except Exception as error:

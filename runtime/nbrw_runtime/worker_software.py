@@ -12,8 +12,7 @@ import sys
 from collections.abc import Collection, Mapping
 from importlib import metadata
 
-from nbrw_runtime.distributions import names_of_distributions
-from nbrw_runtime.task_outbox import canonical
+from nbrw_runtime.distributions import names_of_distributions, normal_name
 
 _KERNEL = "ipykernel"
 
@@ -35,7 +34,7 @@ def loaded() -> set[str]:
     those that every kernel has.
     """
     tops = {name.partition(".")[0] for name in sys.modules}
-    found = {canonical(name) for top in tops for name in names_of_distributions(top)}
+    found = {normal_name(name) for top in tops for name in names_of_distributions(top)}
     return found - required(_KERNEL)
 
 
@@ -44,7 +43,7 @@ def required(name: str) -> set[str]:
     found: set[str] = set()
     todo = [name]
     while todo:
-        name = canonical(todo.pop())
+        name = normal_name(todo.pop())
         if name in found:
             continue
         found.add(name)

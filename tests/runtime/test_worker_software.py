@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nbrw_runtime.task_outbox import canonical, software
+from nbrw_runtime.distributions import normal_name
+from nbrw_runtime.task_outbox import software
 from nbrw_runtime.worker_software import difference, loaded, required
 
 OURS = {"Python": "CPython 3.11.7", "numpy": "2.1", "bottleneck": "1.4", "ipykernel": "7.0"}
@@ -27,11 +28,11 @@ def test_what_differs_is_named(change, found):
     assert difference(theirs, OURS, {"numpy", "bottleneck"}) == found
 
 
-def test_versions_are_those_of_metadata_and_names_canonical():
+def test_versions_are_those_of_metadata_and_names_normal_name():
     """However a distribution spells its name."""
     assert software()["numpy"] == np.__version__
-    assert canonical("Zope.Interface__x") == "zope-interface-x"
-    assert all(name == canonical(name) for name in software().keys() - {"Python"})
+    assert normal_name("Zope.Interface__x") == "zope-interface-x"
+    assert all(name == normal_name(name) for name in software().keys() - {"Python"})
 
 
 def test_jupyter_is_the_kernels_alone():
