@@ -14,7 +14,8 @@ from typing import Any
 
 from nbrw_runtime.accesses import Used, used
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
-from nbrw_runtime.compare import IGNORE_TAG, differences, is_ignored
+from nbrw_runtime.compare import IGNORE_TAG, is_ignored
+from nbrw_runtime.comparing import Comparing
 from nbrw_runtime.digest import Digest, canonical_json
 from nbrw_runtime.errors import CellError, IntegrityError, NbrwError, NotFoundError, StorageError
 from nbrw_runtime.execute import RepeatKernel, started
@@ -104,11 +105,12 @@ class Follower:
         self.accesses: Callable[[], Used] = Used
         self.walk = Walk(Audit(recipe), cells, work.changed, kept.find if kept else None)
         self.files = files
-        self.tolerance = tolerance
+        self.comparing = Comparing(tolerance, self._takes_from_outside)
         self.written = WrittenFiles(work, tolerance, thorough=verify)
         self.store = StackedStore(())
         self._live: dict[str, str] = {}  # names in the kernel -> the version they are there in
         self._unplaced: list[int] = []  # audited cells whose files are yet to be placed
+        self._audited: dict[int, int] = {}  # cells that ran, as they were numbered in the audit
         self._imports = 0
         self._results: list[Result] = []  # to be kept, if a sweep finds nothing
         self._unchecked = False  # the kernel still checks what it was given
@@ -137,28 +139,32 @@ class Follower:
         if not runs:
             self._follow(None)
             return self.done
-        environment = kernel_environment(self.recipe, self.scratch)
-        log = self.scratch / "kernel.log"
-        self.watch("start the kernel")
         try:
-            with (
-                self._watched() as socket,
-                started(
-                    kernel_argv(self.recipe, session, socket), self.view.cwd, environment, log
-                ) as kernel,
-            ):
-                self._follow(kernel)
-                self._keep(kernel)
-                with contextlib.suppress(NbrwError):
-                    answer = kernel.ask("finish_json")
-                    self.notes += answer["notes"]
-                    self.done = with_tasks(self.done, answer["tasks"])
-                    self.keeper.ended(answer)
+            self._with_kernel(session)
         except CellError as error:
             if error.cell not in self.cells:
                 raise
             self._fail(error.cell, str(error))
+        self.done = self.comparing.end(self.done)
         return self.done
+
+    def _with_kernel(self, session: Path) -> None:
+        environment = kernel_environment(self.recipe, self.scratch)
+        log = self.scratch / "kernel.log"
+        self.watch("start the kernel")
+        with (
+            self._watched() as socket,
+            started(
+                kernel_argv(self.recipe, session, socket), self.view.cwd, environment, log
+            ) as kernel,
+        ):
+            self._follow(kernel)
+            self._keep(kernel)
+            with contextlib.suppress(NbrwError):
+                answer = kernel.ask("finish_json")
+                self.notes += answer["notes"]
+                self.done = with_tasks(self.done, answer["tasks"])
+                self.keeper.ended(answer)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[str]:
@@ -509,23 +515,20 @@ class Follower:
         checkpoint = self.recipe.checkpoint(step.audited)
         if checkpoint is None:
             return {}
+        self._audited[cell.number] = checkpoint.cell
         files = self.written.compare(checkpoint, self.store)
         self.work.note_written(files.equal)
         if is_ignored(cell.source, cell.tags):
-            compared, found = "not compared", []
+            compared = "not compared"
             files.remarks.append(f"its outputs are not compared ({IGNORE_TAG})")
         else:
             author = self._outputs_to_compare(cell, step)
-            found = [] if author is None else differences(author, outputs, self.tolerance)
-            compared = "not compared" if author is None else "equal"
-        if found or files.differences:
-            compared = "different"
-            outside = self._outside.get(step.audited or 0)
-            if outside:
-                files.remarks.append(f"it takes {', '.join(outside)} from outside")
+            compared = "not compared" if author is None else "equal"  # unless it turns out else
+            if author is not None:
+                self.comparing.begin(cell.number, author, outputs)
         return {
-            "outputs": compared,
-            "differences": (*found, *files.differences),
+            "outputs": "different" if files.differences else compared,
+            "differences": tuple(files.differences),
             "files": tuple(files.names),
             "remarks": tuple(files.remarks),
         }
@@ -534,6 +537,9 @@ class Follower:
     def _outside(self) -> dict[int, tuple[str, ...]]:
         """What the author's cells take from outside; asked for only where outputs differ."""
         return from_outside(self.recipe)
+
+    def _takes_from_outside(self, cell: int) -> tuple[str, ...]:
+        return self._outside.get(self._audited.get(cell, 0), ())
 
     def _fail(self, number: int, text: str, report: CellReport | None = None) -> None:
         base = report or CellReport(number, "failed", self.forced.get(number, ""))

@@ -21,3 +21,15 @@ def gc_paused() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def grown_up() -> None:
+    """What there is now lives long: Python need not look at once whether it is garbage.
+
+    For when much was restored. Whatever is garbage all the same is found when Python looks through
+    what is old.
+    """
+    if gc.isenabled() or gc.get_freeze_count():
+        return  # others look already, or the notebook has frozen something, which thawed would be
+    gc.freeze()
+    gc.unfreeze()

@@ -29,10 +29,10 @@ from nbrw_runtime.checkpoint import (
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
-from nbrw_runtime.gc_paused import gc_paused
+from nbrw_runtime.gc_paused import gc_paused, grown_up
 from nbrw_runtime.held_store import HeldStore
 from nbrw_runtime.import_watch import when_loaded
-from nbrw_runtime.kernel_end import end_children
+from nbrw_runtime.kernel_end import end_children, ends_in_order
 from nbrw_runtime.kernel_tasks import KernelTasks
 from nbrw_runtime.names import names_of
 from nbrw_runtime.notebook import cell_digest
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 # A result is kept if it can be written and read in about the time that the cell took.
 _WORTH_BYTES = 200e6  # bytes that are written and read in a second
 _WORTH_SECONDS = 0.05  # a cell that takes less is taken to take this
+_MANY_BYTES = 4_000_000  # that are brought at once
 
 _LATE = "it changed by something that no cell shows, such as a callback or a thread"
 
@@ -352,6 +353,8 @@ class KernelSession:
         result = restoring.bring(checkpoints, namespace, context, self.providers, self._checks)
         self._prepare_dask()
         self.tracker.restored(result.objects)
+        if sum(stored.size for stored in result.objects) > _MANY_BYTES:
+            grown_up()
         self.shell.execution_count = count
         outputs = namespace.get("_oh")
         for name in (name for names in wanted.values() for name in names):
@@ -450,6 +453,8 @@ class KernelSession:
         if self._workers is not None:
             self._workers.finish()
         end_children()
+        self.tracker.close()
+        ends_in_order()
         redirect = sys.modules.get("nbrw_runtime.dask_redirect")
         self.notes += self.tasks.end()
         return {

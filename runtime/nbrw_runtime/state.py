@@ -208,6 +208,12 @@ class StateTracker:
             for table in (self._seen, self._ids, self._atoms, self._refers, self._omitted):
                 table.pop(name, None)
 
+    def close(self) -> None:
+        """Let go of all objects: nobody asks any more."""
+        for table in (self._known, self._group_of, self._users, self._atoms, self._omitted):
+            table.clear()
+        self._bytes = 0
+
     # -- which names are looked at -------------------------------------------------------------
 
     def _reached(self, names: set[str], source: str) -> set[str] | None:
