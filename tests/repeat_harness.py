@@ -316,7 +316,8 @@ class Repeat:
                         follower.accesses = kernel.files.take
                     follower._follow(kernel)
                     if kernel is not None:
-                        follower._keep(kernel)
+                        follower._look_once_more(kernel)
+                        follower._keep()
                 work.close()
                 break
             except Again as again:
@@ -330,7 +331,7 @@ class Repeat:
                     self.tasks = kernel.session.tasks.by_cell()
                     kernel.close()
                     self.task_notes = kernel.notes
-        self.report = follower.done
+        self.report = follower.comparing.end(follower.done)
         self.outputs = [cell["outputs"] for cell in self.notebook["cells"]]
 
     def _kernel(self, scratch, recipe, stores, cells):

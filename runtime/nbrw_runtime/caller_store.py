@@ -20,10 +20,16 @@ from nbrw_runtime.cache_lock import CacheLock
 from nbrw_runtime.cache_place import results_root, size_limit
 from nbrw_runtime.cache_usage import blobs_size, prune, remove_blob, usage
 from nbrw_runtime.digest import Digest
-from nbrw_runtime.errors import FormatError, IntegrityError, NbrwError, StorageError
+from nbrw_runtime.errors import (
+    FormatError,
+    IntegrityError,
+    NbrwError,
+    NotFoundError,
+    StorageError,
+)
 from nbrw_runtime.result import Result
 from nbrw_runtime.result_files import Kept, ResultFiles, sync_directory
-from nbrw_runtime.store import DirectoryStore
+from nbrw_runtime.store import DirectoryStore, StackedStore
 
 _REMEDY = "set NBRW_CACHE_DIR to a directory of yours that can be written"
 
@@ -42,6 +48,7 @@ class CallerStore:
         self._readable = not why_not
         self.notes: list[str] = []
         self.changed = False  # whether results were published or removed
+        self.image = StackedStore(())  # whose blobs results may need, too
         self._files = ResultFiles(blobs.root.parent / "results")
 
     def find(self, environment: Digest, key: str) -> list[Kept]:
@@ -69,20 +76,27 @@ class CallerStore:
         """Publish a result whose blobs are in ``blobs``; None (and a note) if that cannot be."""
         if self.why_not:
             return None
-        missing = [blob for blob in result.checkpoint.blobs if blob not in self.blobs]
-        if missing:
-            self.notes.append(
-                f"the result of cell {result.checkpoint.cell} is not kept: {missing[0]} is missing"
-            )
-            return None
         self.changed = True
+        try:
+            for blob in result.checkpoint.blobs:
+                if blob not in self.blobs:
+                    self.blobs.put_file(self.image.path(blob))
+        except (IntegrityError, NotFoundError) as error:
+            self.notes.append(f"the result of cell {result.checkpoint.cell} is not kept: {error}")
+            return None
+        except (OSError, StorageError) as error:
+            self._cannot(error)
+            return None
         sync_directory(self.blobs.root / "sha256")
         try:
             return self._files.write(result)
         except StorageError as error:
-            self.why_not = f"results are not kept: {error}"
-            self.notes.append(self.why_not)
+            self._cannot(error)
             return None
+
+    def _cannot(self, error: Exception) -> None:
+        self.why_not = f"results are not kept: {error}"
+        self.notes.append(self.why_not)
 
     def used(self, kept: Kept) -> None:
         """It was restored: those used longest ago are removed first."""

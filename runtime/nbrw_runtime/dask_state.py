@@ -22,6 +22,8 @@ _STALLED_SECONDS = 120.0  # without any task finishing, a pending future is give
 
 #: Values of futures that were stored: key -> (its state in the client, digest or reason).
 _stored: dict[Any, tuple[Any, Digest | str]] = {}
+#: Those that nobody has taken yet, by key.
+_new: dict[Any, Digest] = {}
 
 
 def settle() -> None:
@@ -52,6 +54,13 @@ async def _nothing() -> None:
     pass
 
 
+def take_values() -> dict[Any, Digest]:
+    """The blobs of the values that were stored since the last call, by the futures' keys."""
+    found = dict(_new)
+    _new.clear()
+    return found
+
+
 def _held(client: Any) -> dict[Any, Any]:
     """Futures that the notebook holds, by key, with their state; not those that are dealt with."""
     # What it has let go of is released by the client's event loop, in its turn: until then it
@@ -70,7 +79,10 @@ def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> 
     virtual = kernel_tasks.virtual_values(client)
     for key, state in wanted.items():
         if key in virtual:
-            _stored[key] = (state, _placed(store_function()(virtual[key](), root), context))
+            value = virtual[key].value
+            if value is None or value not in context.store:
+                value = _placed(store_function()(virtual[key](), root), context)
+            _stored[key] = (state, value)
         elif state.status == "finished":
             tasks[key] = client.submit(
                 store_function(), _future(key, client), root, key=_STORE_PREFIX + _text(key),
@@ -82,7 +94,9 @@ def _store_values(client: Any, wanted: dict[Any, Any], context: SaveContext) -> 
     for key, task in tasks.items():
         found = _outcome(task, context)
         _stored[key] = (wanted[key], found)
-        if isinstance(found, str):
+        if isinstance(found, Digest):
+            _new[key] = found
+        else:
             notes.append(f"task {_text(key)}: {found}")
     return notes
 

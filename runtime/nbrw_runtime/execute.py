@@ -60,9 +60,17 @@ class RepeatKernel:
 
     def ask(self, function: str, *arguments: Any) -> dict[str, Any]:
         """Call a function of :mod:`nbrw_runtime.session` in the kernel, unseen by the notebook."""
+        return self.asked(function, self.begin(function, *arguments))
+
+    def begin(self, function: str, *arguments: Any) -> str:
+        """Have it called; what it gives, :meth:`asked` waits for, before all else is asked."""
         words = ", ".join(repr(word) for word in arguments)
         code = f"__import__('nbrw_runtime.session').session.{function}({words})"
         request = self._client.execute("", silent=True, user_expressions={"answer": code})
+        return str(request)
+
+    def asked(self, function: str, request: str) -> dict[str, Any]:
+        """The answer. Raises RestoreError if there is none."""
         reply = self._reply(request)
         answer = reply.get("user_expressions", {}).get("answer", {})
         if answer.get("status") != "ok":

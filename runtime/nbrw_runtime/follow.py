@@ -159,9 +159,11 @@ class Follower:
             ) as kernel,
         ):
             self._follow(kernel)
-            self._keep(kernel)
+            self._look_once_more(kernel)
+            ending = kernel.begin("finish_json")
+            self._keep()
             with contextlib.suppress(NbrwError):
-                answer = kernel.ask("finish_json")
+                answer = kernel.asked("finish_json", ending)
                 self.notes += answer["notes"]
                 self.done = with_tasks(self.done, answer["tasks"])
                 self.keeper.ended(answer)
@@ -188,10 +190,14 @@ class Follower:
             return self.kept.checkpoint(number)
         return self.recipe.checkpoint(number)
 
-    def _keep(self, kernel: RepeatKernel) -> None:
-        """Keep what cells did, once it is sure that they changed nothing else."""
-        if self.kept is not None and self._results:
+    def _look_once_more(self, kernel: RepeatKernel) -> None:
+        """Before what cells did is kept: did they change nothing else?"""
+        if self._results:
             self._sweep(kernel, max(result.checkpoint.cell for result in self._results))
+
+    def _keep(self) -> None:
+        """Keep what cells did, for later repeats."""
+        if self.kept is not None:
             self.kept.keep(self._results)
             self._results = []
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nbrw_runtime.task_carrier import TaskCarrier
     from nbrw_runtime.task_collect import TaskCollector
     from nbrw_runtime.task_counts import TaskCounts
+    from nbrw_runtime.task_virtual import Load
 
 #: The oldest release of Dask that this is known to work with.
 OLDEST = (2025, 5)
@@ -158,7 +159,8 @@ class KernelTasks:
             with contextlib.suppress(OSError):  # unexplained, all counts as the tasks' doing
                 task_own.write_down()
         noted = self._cache.explainer.noted
-        found = self._collector.collect(self.first, self._cache.facts(), noted)
+        values = _values(self._cache)
+        found = self._collector.collect(self.first, self._cache.facts(), noted, values)
         self._cache.spare(self._collector.spared)
         return found or (None, ())
 
@@ -247,10 +249,21 @@ def current() -> KernelTasks | None:
     return _current
 
 
-def virtual_values(client: Any) -> Mapping[Any, Callable[[], Any]]:
+def virtual_values(client: Any) -> Mapping[Any, Load]:
     """What gives the values of a client's virtual futures, by key."""
     found = sys.modules.get("nbrw_runtime.task_virtual")
     return found.loads_of(client) if found is not None else {}
+
+
+def _values(cache: TaskCache) -> dict[str, Digest]:
+    """The values of futures that were stored since this was last asked, by fingerprint."""
+    state = sys.modules.get("nbrw_runtime.dask_state")
+    found = {}
+    for key, digest in (state.take_values() if state is not None else {}).items():
+        fingerprint = cache.fingerprint_of(key)
+        if fingerprint is not None:
+            found[fingerprint.digest.hex] = digest
+    return found
 
 
 def _cache() -> TaskCache | None:

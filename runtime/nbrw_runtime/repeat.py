@@ -22,10 +22,11 @@ from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.plan import Action, Request, make_plan, requested
 from nbrw_runtime.planned import load_notebook, planned
 from nbrw_runtime.recipe import Recipe
-from nbrw_runtime.repeat_kernel import kernel_environment
+from nbrw_runtime.repeat_kernel import image_stores, kernel_environment
 from nbrw_runtime.report import Report
 from nbrw_runtime.result import environment_digest
 from nbrw_runtime.session_file import ClusterOrders, write_atomically
+from nbrw_runtime.store import StackedStore
 from nbrw_runtime.tolerance import DEFAULT, Tolerance
 from nbrw_runtime.view import View, open_view, temporary_directory
 from nbrw_runtime.workdir import WorkDirectory
@@ -145,6 +146,7 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
 def _kept(
     recipe: Recipe, store: CallerStore, work: WorkDirectory, view: View, scratch: Path
 ) -> KeptResults:
+    store.image = StackedStore(image_stores(recipe))
     variables = kernel_environment(recipe, scratch)
     environment = environment_digest(recipe, variables, view.cwd, str(scratch))
     return KeptResults(store, environment, work, view.cwd, recipe.title)

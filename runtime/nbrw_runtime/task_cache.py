@@ -210,7 +210,7 @@ class TaskCache:
         if self.index is not None:
             place = task_ship.module().load
             loads.update(
-                (key, Load(place, (self.index.place(record),), record.fingerprint))
+                (key, Load(place, (self.index.place(record),), record.fingerprint, record.value))
                 for key, record in plan.load.items()
             )
         virtual = self._virtual(client, keys, graph, loads, held)

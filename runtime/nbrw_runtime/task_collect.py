@@ -35,10 +35,12 @@ class TaskCollector:
         store: DirectoryStore,
         facts: Mapping[str, Facts] | None = None,
         ingredients: Mapping[str, dict[str, str]] | None = None,
+        values: Mapping[str, Digest] | None = None,
     ) -> tuple[Digest, tuple[Digest, ...]] | None:
         """New records as a document in the store, and the blobs that they need; None: no new ones.
 
-        ``facts``: by fingerprint; so are the ``ingredients`` of some tasks. Raises StorageError.
+        ``facts``: by fingerprint; so are the ``ingredients`` of some tasks, and the blobs of those
+        results that were stored as ``values`` of futures. Raises StorageError.
         """
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
@@ -64,6 +66,9 @@ class TaskCollector:
         for fingerprint in found.keys() & (ingredients or {}).keys():
             made_of = (ingredients or {})[fingerprint]
             found[fingerprint] = replace(found[fingerprint], ingredients=made_of)
+        for fingerprint in found.keys() & (values or {}).keys():
+            if found[fingerprint].is_stored or found[fingerprint].digest:
+                found[fingerprint] = replace(found[fingerprint], value=(values or {})[fingerprint])
         segment = bytearray()
         placed = []
         for _, record in sorted(found.items()):

@@ -29,6 +29,7 @@ class TaskRecord:
     ``classes``: of the notebook, of which there are objects in the result, with their ids.
     ``ingredients``, of some tasks: what their fingerprint is made of, by name.
     ``here``: it ran in the kernel, or in a process that a scheduler of Dask's own started there.
+    ``value``: the blob of the same, as it was stored for a future that the notebook holds.
     """
 
     fingerprint: str
@@ -48,6 +49,7 @@ class TaskRecord:
     classes: tuple[str, ...] = ()
     ingredients: dict[str, str] = field(default_factory=dict)
     here: bool = False
+    value: Digest | None = None
 
     @property
     def content(self) -> str:

@@ -17,15 +17,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime import dask_doze, task_ship
+from nbrw_runtime.digest import Digest
 
 
 @dataclass(frozen=True)
 class Load:
-    """How a result is had, here and on workers; ``name`` tells it from all others."""
+    """How a result is had, here and on workers; ``name`` tells it from all others.
+
+    ``value`` is the blob that it was stored in as a future's value, if it was.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     name: str
+    value: Digest | None = None
 
     def __call__(self) -> Any:
         return self.function(*self.arguments)

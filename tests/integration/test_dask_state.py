@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from distributed import Client, Event, Nanny, SpecCluster, Status, Worker
 from distributed.deploy.spec import ProcessInterface
 
-from nbrw_runtime import dask_contents, dask_state
-from nbrw_runtime.store import DirectoryStore
+from nbrw_runtime import dask_contents, dask_state, task_virtual
+from nbrw_runtime.digest import Digest, digest_bytes
+from nbrw_runtime.store import DirectoryStore, StackedStore
+from nbrw_runtime.task_virtual import Load
 from notebook_helper import run, write_notebook
 from repeat_harness import Repeat, audit, disconnect, plain_run
 
@@ -55,6 +58,12 @@ def author(tmp_path_factory):
     done = run("nbrw-build", "d.ipynb", "-o", "image", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     return place, json.loads(done.stdout)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Environment variables: an empty cache of one's own."""
+    return {"NBRW_CACHE_DIR": str(tmp_path / "cache"), "NBRW_CACHE_SIZE": "1G"}
 
 
 def test_clients_futures_and_collections_mean_what_they_meant(author, tmp_path):
@@ -171,6 +180,50 @@ def test_futures_that_the_notebook_has_let_go_of_are_left_alone(tmp_path):
         assert dask_state.prepare(context) == []
         assert keys & set(dask_state._stored) == {kept.key}
         assert len(list((tmp_path / "sha256").iterdir())) == 1
+
+
+def test_the_value_of_a_future_that_a_store_has_is_neither_loaded_nor_written_again(
+    tmp_path, monkeypatch
+):
+    """The audit noted where it is; another future's value is written."""
+    image, here = DirectoryStore(tmp_path / "image"), DirectoryStore(tmp_path / "here")
+    there = image.put(b"as the audit stored it")
+    loaded = []
+    loads = {
+        "there": Load(loaded.append, ("there",), "a", there),
+        "lost": Load(loaded.append, ("lost",), "b", digest_bytes(b"nowhere")),
+        "new": Load(loaded.append, ("new",), "c"),
+    }
+    with Client(n_workers=1, processes=False, dashboard_address=":0") as client:
+        futures = task_virtual.futures(client, loads)
+        context = SimpleNamespace(store_root=here.root, store=StackedStore([here, image]))
+        assert dask_state.prepare(context) == []
+        assert dask_state._stored["there"][1] == there
+        assert sorted(loaded) == ["lost", "new"]
+        assert len(list(here)) == 1  # both are None
+        del futures
+
+
+def test_an_edited_cell_keeps_its_loaded_futures_for_the_next_repeat(author, tmp_path, cache):
+    """Kept without the image: what is only there is copied."""
+    place, _ = author
+    edited = [*CELLS[:1], CELLS[1] + "\nprint('edited')", *CELLS[2:]]
+    write_notebook(tmp_path / "e.ipynb", *edited)
+    argv = ("run", "--engine", "embedded", place / "image", "repeat", "e.ipynb", "--json")
+    first, second = (json.loads(run("nbrw", *argv, cwd=tmp_path, **cache).stdout) for _ in range(2))
+    tasks = next(c["tasks"] for c in first["cells"] if c["cell"] == 2)
+    assert tasks["loaded"] and first["cells"][3]["outputs"] == "equal", first
+    assert second["cells"][1]["action"] == "restored", second
+    assert second["cells"][3]["outputs"] in ("equal", "restored"), second
+    blobs = DirectoryStore(Path(cache["NBRW_CACHE_DIR"]) / "repeats/blobs")
+    kept = [
+        json.loads(p.read_text())
+        for p in Path(cache["NBRW_CACHE_DIR"]).glob("repeats/results/*/*/*.json")
+    ]
+    futures = {
+        f for k in kept for o in k["checkpoint"].get("objects", ()) for f in o.get("futures", ())
+    }
+    assert futures and all(Digest(text) in blobs for text in futures)
 
 
 @pytest.mark.skipif(SubprocessCluster is None, reason="this release of Dask has none")

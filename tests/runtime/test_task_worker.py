@@ -88,6 +88,17 @@ def test_a_result_comes_back_as_it_was(bench, value):
         assert isinstance(found, (np.ndarray, list))
 
 
+def test_a_record_says_where_the_same_is_stored_as_a_futures_value(bench):
+    """Unless there is no result, so that nobody would load it."""
+    bench.run(lambda: time.sleep(0.01) or "stored")
+    bench.run(lambda: open(bench.place / "out", "w").close(), "g")
+    values = {"f": digest_bytes(b"f"), "g": digest_bytes(b"g"), "h": digest_bytes(b"h")}
+    document, blobs = bench.collector.collect(bench.store, values=values)
+    found = {record.fingerprint: record for record in bench.read(document)}
+    assert found["f"].value == values["f"] and found["g"].value is None
+    assert values["f"] not in blobs  # it belongs to the checkpoint of the future
+
+
 def test_what_is_loaded_may_be_written_to_and_the_store_stays(bench):
     """Buffers are private maps of the blobs."""
     bench.run(lambda: time.sleep(0.01) or np.arange(50_000.0))
