@@ -35,6 +35,7 @@ from nbrw_runtime.task_worker import has_changed
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
+_TAKEN = "its key was that of another task before"
 _CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
 
 
@@ -202,7 +203,7 @@ class TaskCache:
         for key in graph.keys() & held.keys():
             del graph[key]  # as Dask does not compute anew what it has
         shuffles = without_shuffles(graph)
-        found = self._fingerprinter.fingerprints(shuffles.graph, self._known)
+        found = self._fingerprints(client, shuffles.graph)
         elsewhere = task_virtual.is_elsewhere(client)
         job = self._job(graph, found, keys, shuffles.stateful, elsewhere)
         plan = job.plan
@@ -291,6 +292,22 @@ class TaskCache:
             lost = self._lost_elsewhere if elsewhere else index.lost
             plan = plan_tasks(keys, inputs, texts, index.find, changed, self._sound, idle, lost)
         return Job(graph, found, plan, stateful, inputs, passive, changed, elsewhere)
+
+    def _fingerprints(
+        self, client: Any, graph: Mapping[Any, Any]
+    ) -> dict[Any, Fingerprint | Refusal]:
+        """Of the tasks of a graph. Under a key that it has, Dask computes nothing anew, and what it
+        still has only the scheduler knows. Where the key was another task's before, nobody knows
+        what those come to that use it.
+        """
+        found = self._fingerprinter.fingerprints(graph, self._known)
+        before = [key for key in graph if key in self._known or key in client.futures]
+        others = {key for key in before if not _is_same(self._known.get(key), found[key])}
+        if not others:
+            return found
+        refused = dict.fromkeys(others, Refusal(_TAKEN))
+        rest = {key: node for key, node in graph.items() if key not in others}
+        return self._fingerprinter.fingerprints(rest, {**self._known, **refused}) | refused
 
     def _lost_elsewhere(self, record: TaskRecord) -> str:
         """Why workers of another machine cannot read a stored result; empty: they can."""
@@ -453,6 +470,12 @@ def is_own_cluster(client: Any) -> bool:
 
 def _scheduler(client: Any) -> str:
     return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
+
+
+def _is_same(known: Fingerprint | Refusal | None, found: Fingerprint | Refusal) -> bool:
+    if isinstance(known, Fingerprint) and isinstance(found, Fingerprint):
+        return known.digest == found.digest
+    return isinstance(found, Refusal)
 
 
 def _text(found: Fingerprint | Refusal) -> str | Unknown:

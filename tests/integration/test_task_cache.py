@@ -368,6 +368,42 @@ def test_a_key_that_comes_to_stand_for_what_nobody_looked_at_is_not_taken_for_wh
     assert again.cache.notes == ["tasks ran as usual: OSError: it fails"]
 
 
+HELD = "a = client.map(apart, [4], key=['k'])[0]\na.result()\n"
+#: What is held depends on it, so that the scheduler keeps how it is computed.
+ABOVE = "a = dask.delayed(slow)(dask.delayed(apart)(4, dask_key_name='k')).persist()\na.compute()\n"
+MAP = "b = client.map(slow, [4], key=['k'])[0]\n"
+COMPUTE = "b = client.compute(dask.delayed(slow)(4, dask_key_name='k'))\n"
+
+
+@pytest.mark.parametrize("first", [HELD, ABOVE], ids=["held", "above"])
+@pytest.mark.parametrize("second", [MAP, COMPUTE], ids=["map", "compute"])
+def test_a_key_that_was_another_tasks_gives_no_result_of_the_new_one(
+    tmp_path, client, first, second
+):
+    """Dask computes nothing anew under it. Without the first one, the second is what it says, and
+    its own result is known by another key.
+    """
+    second += "out = client.submit(slow, b).result()\n"
+    audit = Kernel(tmp_path, client)
+    assert audit.run(START, first + second + "client.submit(slow, 4).result()") == -12
+    edited = Kernel(tmp_path, client, audit.known())
+    assert edited.run(START, second) == 36
+    assert (edited.cache.counts.loaded, edited.cache.counts.run) == (1, 1)
+
+
+def test_a_task_that_is_held_and_asked_for_again_is_the_same(tmp_path, client):
+    """Nothing changes about what uses it."""
+    way = (
+        "a = client.map(slow, [4], key=['k'])[0]\na.result()\n"
+        "b = client.map(slow, [4], key=['k'])[0]\nout = client.submit(slow, b).result()"
+    )
+    audit = Kernel(tmp_path, client)
+    assert audit.run(START, way) == 36
+    again = Kernel(tmp_path, client, audit.known())
+    assert again.run(START, way) == 36
+    assert (again.cache.counts.run, again.cache.counts.misses) == (0, {})
+
+
 def test_what_a_person_asks_of_a_future_whose_result_is_known_is_as_of_any_other(tmp_path, client):
     """Where it is, its type, whether it is done; other tasks use it; it can be waited for."""
     way = (
