@@ -23,12 +23,23 @@ from typing import Any
 
 _SECONDS = 1.0
 _in_order = False
+_holds = False
 
 
 def ends_in_order() -> None:
     """The notebook has ended, and nothing more is asked of this kernel."""
     global _in_order
     _in_order = True
+
+
+def hold() -> None:
+    """The exit handler before IPython's, which looks for garbage and then makes some: once will do,
+    when that is done.
+    """
+    global _holds
+    if _in_order and gc.isenabled() and not gc.get_freeze_count():
+        gc.freeze()
+        _holds = True
 
 
 def leave(outputs: Collection[tuple[int, int]] = ()) -> None:
@@ -39,6 +50,8 @@ def leave(outputs: Collection[tuple[int, int]] = ()) -> None:
     something left to write, all is as always. (``outputs``, as device and inode, are what the
     kernel's own output goes to.) A kernel that was just told to end is left alone.
     """
+    if _holds:
+        gc.unfreeze()
     if _in_order and gc.isenabled():
         gc.collect()
         if not _writes_files(outputs):

@@ -45,6 +45,12 @@ class _Finder:
         return PathFinder.find_spec(name, places, target)
 
 
+def _hold():  # type: ignore[no-untyped-def]
+    end = sys.modules.get("nbrw_runtime.kernel_end")
+    if end is not None:
+        end.hold()
+
+
 def _leave(outputs):  # type: ignore[no-untyped-def]
     end = sys.modules.get("nbrw_runtime.kernel_end")
     if end is not None:
@@ -80,6 +86,7 @@ def main() -> None:
         read_watch_install.install(watch)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
+    atexit.register(_hold)
     if session_path:
         from nbrw_runtime import session
         from nbrw_runtime.session_file import read_session

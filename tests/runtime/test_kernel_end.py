@@ -16,7 +16,15 @@ def last():
     kernel_end.leave([(s.st_dev, s.st_ino) for s in map(os.fstat, (1, 2))])
     print("frozen" if gc.get_freeze_count() else "as always", file=sys.stderr)
 
+def empties():  # as IPython does
+    notebook.clear()
+    gc.collect()
+    print("emptied", flush=True)
+
+notebook = {}
 atexit.register(last)
+atexit.register(empties)
+atexit.register(kernel_end.hold)
 class Node:
     '''In a circle with itself: only the garbage collector ends it.'''
     def __init__(self, name):
@@ -34,10 +42,9 @@ def _ran(code, stdout=subprocess.PIPE):
 def test_what_only_the_notebook_held_is_finalised_and_then_nothing_is_looked_for_again():
     done = _ran("""
         kernel_end.ends_in_order()
-        notebook = {"node": Node("finalised")}
-        atexit.register(notebook.clear)  # IPython's reset
+        notebook["node"] = Node("finalised")
     """)
-    assert done.stdout == "finalised\n"
+    assert done.stdout == "emptied\nfinalised\n"
     assert done.stderr == "frozen\n"
 
 
@@ -73,3 +80,8 @@ def test_the_file_that_output_goes_to_does_not_matter(tmp_path):
 @pytest.mark.parametrize("code", ["", "kernel_end.ends_in_order(); gc.disable()"])
 def test_a_kernel_is_left_alone_that_was_just_told_to_end_or_collects_no_garbage(code):
     assert _ran(code).stderr == "as always\n"
+
+
+def test_what_a_notebook_has_frozen_is_not_thawed():
+    done = _ran("kernel_end.ends_in_order(); notebook['node'] = Node('lost'); gc.freeze()")
+    assert "lost" not in done.stdout and done.stderr == "frozen\n"
