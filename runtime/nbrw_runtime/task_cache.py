@@ -35,6 +35,7 @@ from nbrw_runtime.task_worker import has_changed
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
+_UNSEEN = "nobody saw what its key stands for"
 _TAKEN = "its key was that of another task before"
 _CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
 
@@ -137,8 +138,9 @@ class TaskCache:
     def forget(self, keys: Iterable[Any]) -> None:
         """These keys stand for what nobody looked at."""
         for key in keys:
-            self._known.pop(key, None)
-            self._sound.pop(key, None)
+            if not str(key).startswith(OWN_PREFIX):
+                self._known[key] = Refusal(_UNSEEN)
+                self._sound.pop(key, None)
 
     def fingerprint_of(self, key: Any) -> Fingerprint | None:
         """That of a task of this kernel, if its result is the one that the fingerprint had before.
@@ -256,7 +258,11 @@ class TaskCache:
         from dask._task_spec import DataNode
 
         nodes = {key: DataNode(key, value) for key, value in data.items()}
-        self._known.update(self._fingerprinter.fingerprints(nodes, {}))
+        found = self._fingerprinter.fingerprints(nodes, {})
+        for key in found.keys() & self._known.keys():
+            if not _is_same(self._known[key], found[key]):
+                found[key] = Refusal(_TAKEN)  # some workers may have what it was
+        self._known.update(found)
         self._sound.update(dict.fromkeys(nodes, True))
 
     def changed_since(

@@ -24,11 +24,12 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
         futures = original(self, data, *args, **options)
         cache = cache_of()
         if cache is not None and not inspect.iscoroutine(futures):
+            values: dict[Any, Any] = {}
             try:
-                pairs = _pairs(futures, data)
-                cache.forget(future.key for future, _ in pairs)
-                cache.scattered({f.key: value for f, value in pairs})
+                values = {future.key: value for future, value in _pairs(futures, data)}
+                cache.scattered(values)
             except Exception as error:
+                cache.forget(values)
                 cache.note(f"scattered data are not known: {type(error).__name__}: {error}")
         return futures
 

@@ -391,6 +391,26 @@ def test_a_key_that_was_another_tasks_gives_no_result_of_the_new_one(
     assert (edited.cache.counts.loaded, edited.cache.counts.run) == (1, 1)
 
 
+def test_data_scattered_under_a_key_that_had_others_are_no_input_that_is_known(tmp_path, client):
+    """Some workers may still have what it was; the same data again are the same."""
+    way = (
+        "d = client.scatter({'s': 4})\nout = [client.submit(slow, d['s']).result()]\n"
+        "d = client.scatter({'s': VALUE}, broadcast=True)\n"
+        "out.append(client.submit(apart, d['s']).result())"
+    )
+    same, other = way.replace("VALUE", "4"), way.replace("VALUE", "5")
+    audit = Kernel(tmp_path, client)
+    assert audit.run(START, same) == [12, -4]
+    assert not audit.cache.counts.misses
+    again = Kernel(tmp_path, client, audit.known())
+    assert again.run(START, same) == [12, -4] and again.cache.counts.loaded == 2
+    differs = Kernel(tmp_path, client, audit.known())
+    assert differs.run(START, other)[0] == 12
+    assert differs.cache.counts.loaded == 1
+    (why,) = differs.cache.counts.misses
+    assert "another" in why or "input" in why, why
+
+
 def test_a_task_that_is_held_and_asked_for_again_is_the_same(tmp_path, client):
     """Nothing changes about what uses it."""
     way = (
