@@ -63,7 +63,13 @@ def main() -> None:
     import os
 
     # The first that is registered is the last that is called. ipykernel keeps copies of these.
-    outputs = [(found.st_dev, found.st_ino) for found in map(os.fstat, (1, 2))]
+    outputs = []
+    for number in (1, 2):
+        try:
+            found = os.fstat(number)
+        except OSError:
+            continue  # it is closed
+        outputs.append((found.st_dev, found.st_ino))
     atexit.register(_leave, outputs)
 
     here = os.path.dirname(os.path.abspath(__file__))
