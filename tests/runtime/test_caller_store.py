@@ -21,7 +21,6 @@ from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import IntegrityError
 from nbrw_runtime.result import Result
-from nbrw_runtime.store import DirectoryStore, StackedStore
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 ENVIRONMENT = digest_bytes(b"environment")
@@ -156,39 +155,6 @@ def test_a_result_that_lost_a_blob_is_dropped(opened):
         (store.blobs.root / "sha256" / result.checkpoint.blobs[1].hex).unlink()
         assert found(store) == [] and not kept.path.exists()
         assert "is missing" in store.notes[0]
-
-
-def test_a_blob_that_only_the_image_has_is_copied(opened, tmp_path):
-    """A result holds without the image that it was computed with."""
-    image = DirectoryStore(tmp_path / "image")
-    with opened() as store:
-        store.image = StackedStore([image])
-        result = make(store, b"1")
-        there = image.put(b"in the image")
-        objects = (*result.checkpoint.objects, StoredObject(("y",), there, there))
-        store.keep(replace(result, checkpoint=replace(result.checkpoint, objects=objects)))
-    with opened() as store:
-        assert len(found(store)) == 1 and store.blobs.get(there) == b"in the image"
-
-
-@pytest.mark.parametrize("corrupt", [False, True])
-def test_a_result_is_not_kept_if_a_blob_is_nowhere_or_corrupt_in_the_image(
-    opened, tmp_path, corrupt
-):
-    """And the note names the blob."""
-    image = DirectoryStore(tmp_path / "image")
-    with opened() as store:
-        store.image = StackedStore([image])
-        lost = image.put(b"lost")
-        path = image.root / "sha256" / lost.hex
-        path.unlink()
-        if corrupt:
-            path.write_bytes(b"soft")
-        object_ = StoredObject(("y",), lost, lost)
-        checkpoint = Checkpoint(1, ENVIRONMENT, objects=(object_,))
-        assert store.keep(Result(ENVIRONMENT, KEY, checkpoint)) is None
-        assert lost.hex in store.notes[0]
-        assert found(store) == []
 
 
 def test_a_corrupt_blob_is_named_and_can_be_stored_again(opened):
@@ -411,7 +377,6 @@ from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.errors import StorageError
 from nbrw_runtime.result import Result
-from nbrw_runtime.store import DirectoryStore, StackedStore
 E = digest_bytes(b"environment")
 def keep(store, number, size=5000):
     blobs = [store.blobs.put(f"{{number}} {{part}} ".encode() * size) for part in range(3)]
