@@ -73,7 +73,7 @@ class CallerStore:
         return found
 
     def keep(self, result: Result) -> Kept | None:
-        """Publish a result whose blobs are in ``blobs``; None (and a note) if that cannot be."""
+        """Publish a result, with blobs that only the image has; None, with a note, if it cannot."""
         if self.why_not:
             return None
         self.changed = True

@@ -22,7 +22,7 @@ _STALLED_SECONDS = 120.0  # without any task finishing, a pending future is give
 
 #: Values of futures that were stored: key -> (its state in the client, digest or reason).
 _stored: dict[Any, tuple[Any, Digest | str]] = {}
-#: Those that nobody has taken yet, by key.
+#: Those that the last `prepare` had workers store, by key.
 _new: dict[Any, Digest] = {}
 
 
@@ -39,6 +39,7 @@ def settle() -> None:
 
 def prepare(context: SaveContext) -> list[str]:
     """Store the values of all futures that the notebook holds; returns notes for the user."""
+    _new.clear()
     settle()
     dask_contents.hold()
     settle()
@@ -54,11 +55,11 @@ async def _nothing() -> None:
     pass
 
 
-def take_values() -> dict[Any, Digest]:
-    """The blobs of the values that were stored since the last call, by the futures' keys."""
-    found = dict(_new)
-    _new.clear()
-    return found
+def new_values() -> dict[Any, Digest]:
+    """The blobs of the values that the last :func:`prepare` had workers store, by the futures'
+    keys.
+    """
+    return dict(_new)
 
 
 def _held(client: Any) -> dict[Any, Any]:

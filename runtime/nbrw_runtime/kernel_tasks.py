@@ -256,10 +256,10 @@ def virtual_values(client: Any) -> Mapping[Any, Load]:
 
 
 def _values(cache: TaskCache) -> dict[str, Digest]:
-    """The values of futures that were stored since this was last asked, by fingerprint."""
+    """The blobs of the values of futures that were just stored, by fingerprint."""
     state = sys.modules.get("nbrw_runtime.dask_state")
     found = {}
-    for key, digest in (state.take_values() if state is not None else {}).items():
+    for key, digest in (state.new_values() if state is not None else {}).items():
         fingerprint = cache.fingerprint_of(key)
         if fingerprint is not None:
             found[fingerprint.digest.hex] = digest

@@ -45,16 +45,10 @@ class _Finder:
         return PathFinder.find_spec(name, places, target)
 
 
-def _hold():  # type: ignore[no-untyped-def]
+def _at_exit(function, *arguments):  # type: ignore[no-untyped-def]
     end = sys.modules.get("nbrw_runtime.kernel_end")
     if end is not None:
-        end.hold()
-
-
-def _leave(outputs):  # type: ignore[no-untyped-def]
-    end = sys.modules.get("nbrw_runtime.kernel_end")
-    if end is not None:
-        end.leave(outputs)
+        getattr(end, function)(*arguments)
 
 
 def main() -> None:
@@ -70,7 +64,7 @@ def main() -> None:
         except OSError:
             continue  # it is closed
         outputs.append((found.st_dev, found.st_ino))
-    atexit.register(_leave, outputs)
+    atexit.register(_at_exit, "leave", outputs)
 
     here = os.path.dirname(os.path.abspath(__file__))
     session_path, watch, fallbacks, rest = _arguments(sys.argv[1:])
@@ -92,7 +86,7 @@ def main() -> None:
         read_watch_install.install(watch)
     app = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
-    atexit.register(_hold)
+    atexit.register(_at_exit, "hold")
     if session_path:
         from nbrw_runtime import session
         from nbrw_runtime.session_file import read_session

@@ -138,7 +138,7 @@ class TaskCache:
     def forget(self, keys: Iterable[Any]) -> None:
         """These keys stand for what nobody looked at."""
         for key in keys:
-            if not str(key).startswith(OWN_PREFIX):
+            if not _is_ours(key):
                 self._known[key] = Refusal(_UNSEEN)
                 self._sound.pop(key, None)
 
@@ -192,7 +192,7 @@ class TaskCache:
         """The same, with loads, and with tasks that store what they give; None: as it is."""
         from dask._task_spec import convert_legacy_graph
 
-        if any(str(key).startswith(OWN_PREFIX) for key in keys) or not hasattr(expr, "_parameters"):
+        if any(map(_is_ours, keys)) or not hasattr(expr, "_parameters"):
             return None
         graph = convert_legacy_graph(dict(expr.__dask_graph__()))
         if len(graph) == 1 and any(is_own(node) for node in graph.values()):
@@ -476,6 +476,10 @@ def is_own_cluster(client: Any) -> bool:
 
 def _scheduler(client: Any) -> str:
     return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
+
+
+def _is_ours(key: Any) -> bool:
+    return str(key).startswith(OWN_PREFIX)
 
 
 def _is_same(known: Fingerprint | Refusal | None, found: Fingerprint | Refusal) -> bool:

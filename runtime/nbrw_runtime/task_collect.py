@@ -67,7 +67,7 @@ class TaskCollector:
             made_of = (ingredients or {})[fingerprint]
             found[fingerprint] = replace(found[fingerprint], ingredients=made_of)
         for fingerprint in found.keys() & (values or {}).keys():
-            if found[fingerprint].is_stored or found[fingerprint].digest:
+            if found[fingerprint].digest:
                 found[fingerprint] = replace(found[fingerprint], value=(values or {})[fingerprint])
         segment = bytearray()
         placed = []

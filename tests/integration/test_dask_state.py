@@ -182,9 +182,7 @@ def test_futures_that_the_notebook_has_let_go_of_are_left_alone(tmp_path):
         assert len(list((tmp_path / "sha256").iterdir())) == 1
 
 
-def test_the_value_of_a_future_that_a_store_has_is_neither_loaded_nor_written_again(
-    tmp_path, monkeypatch
-):
+def test_the_value_of_a_future_that_a_store_has_is_neither_loaded_nor_written_again(tmp_path):
     """The audit noted where it is; another future's value is written."""
     image, here = DirectoryStore(tmp_path / "image"), DirectoryStore(tmp_path / "here")
     there = image.put(b"as the audit stored it")

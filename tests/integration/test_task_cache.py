@@ -119,7 +119,7 @@ class Kernel:
             out = self.namespace.get("out")
             self.namespace.clear()
             self.namespace["out"] = out
-            deadline = time.monotonic() + 0.5
+            deadline = time.monotonic() + 3
             while self.client.futures and time.monotonic() < deadline:
                 gc.collect()
                 self.client.sync(_nothing)  # releases are the event loop's, in its turn

@@ -28,7 +28,7 @@ def test_what_differs_is_named(change, found):
     assert difference(theirs, OURS, {"numpy", "bottleneck"}) == found
 
 
-def test_versions_are_those_of_metadata_and_names_normal_name():
+def test_versions_are_those_of_metadata_and_names_are_normal():
     """However a distribution spells its name."""
     assert software()["numpy"] == np.__version__
     assert normal_name("Zope.Interface__x") == "zope-interface-x"
