@@ -162,7 +162,7 @@ class StatePickler(cloudpickle.Pickler):
         self.roots: dict[int, tuple[Any, set[int]]] = {}
         self.memory: set[int] = set()
         self.refers: set[str] = set()
-        self.futures: list[Digest] = []
+        self.futures: dict[Digest, None] = {}  # their values, in order
         self.apart: dict[int, Any] = {}  # arrays that share with nothing, though their memory does
         self.one_for_all: set[int] = set()  # ids of objects that every process has one of
         self.weak: dict[int, Any] = {}  # objects that are referred to weakly
@@ -189,7 +189,7 @@ class StatePickler(cloudpickle.Pickler):
         stream = io.BytesIO()
         inner = type(self)(stream, self.context)
         inner.dump(obj)
-        self.futures += inner.futures
+        self.futures.update(inner.futures)
         self.refers |= inner.refers
         self.memory |= inner.memory
         self.weak.update(inner.weak)

@@ -169,8 +169,7 @@ def _reduce_future(future: Any, pickler: Any) -> Any:
         return Omit(f"the value of future {_text(future.key)} is not to be had")
     if isinstance(known[1], str):
         return Omit(f"future {_text(future.key)}: {known[1]}")
-    if known[1] not in pickler.futures:
-        pickler.futures.append(known[1])
+    pickler.futures[known[1]] = None
     return restore_future, (future.key, str(known[1]), *_fingerprint(future.key))
 
 

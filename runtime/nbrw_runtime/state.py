@@ -498,7 +498,7 @@ class StateTracker:
             size=found.size,
             types=tuple(type_name(self.namespace.get(name)) for name in group),
             refers=tuple(sorted(found.refers)),  # some may be bound later
-            futures=tuple(dict.fromkeys(found.futures)),
+            futures=found.futures,
         )
 
     def _report_omitted(

@@ -15,6 +15,7 @@ from typing import Any
 
 from nbrw_runtime import dask_doze, task_ship, task_virtual
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.gc_paused import gc_paused
 from nbrw_runtime.notebook_classes import NotebookClasses
 from nbrw_runtime.store import DirectoryStore
 from nbrw_runtime.task_carrier import NotShipped, TaskCarrier
@@ -138,7 +139,7 @@ class TaskCache:
     def forget(self, keys: Iterable[Any]) -> None:
         """These keys stand for what nobody looked at."""
         for key in keys:
-            if not _is_ours(key):
+            if not is_ours(key):
                 self._known[key] = Refusal(_UNSEEN)
                 self._sound.pop(key, None)
 
@@ -188,11 +189,12 @@ class TaskCache:
         if client.cluster is not None:
             dask_doze.start(client.cluster)
 
+    @gc_paused()
     def rewritten(self, client: Any, expr: Any, keys: Sequence[Any]) -> Rewritten | None:
         """The same, with loads, and with tasks that store what they give; None: as it is."""
         from dask._task_spec import convert_legacy_graph
 
-        if any(map(_is_ours, keys)) or not hasattr(expr, "_parameters"):
+        if any(map(is_ours, keys)) or not hasattr(expr, "_parameters"):
             return None
         graph = convert_legacy_graph(dict(expr.__dask_graph__()))
         if len(graph) == 1 and any(is_own(node) for node in graph.values()):
@@ -225,6 +227,7 @@ class TaskCache:
         self._count(job)
         return Rewritten(expression(new, annotations) if left else None, left, list(new), virtual)
 
+    @gc_paused()
     def rewritten_local(
         self, graph: Mapping[Any, Any], keys: Sequence[Any]
     ) -> tuple[dict[Any, Any], Mapping[Any, Fingerprint | Refusal]]:
@@ -478,7 +481,8 @@ def _scheduler(client: Any) -> str:
     return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
 
 
-def _is_ours(key: Any) -> bool:
+def is_ours(key: Any) -> bool:
+    """Whether a key is that of a task of our own."""
     return str(key).startswith(OWN_PREFIX)
 
 

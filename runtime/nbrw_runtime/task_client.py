@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime import dask_doze, task_scatter, task_virtual
-from nbrw_runtime.task_cache import is_own_cluster
+from nbrw_runtime.task_cache import is_ours, is_own_cluster
 from nbrw_runtime.task_carrier import is_scheduler_here
 from nbrw_runtime.task_graph import expression
 from nbrw_runtime.task_placement import possible_options
@@ -60,7 +60,8 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
                 cache.forget(keys)
             if self.cluster is not None:
                 dask_doze.start(self.cluster)
-            task_virtual.materialise(self, task_virtual.loads_of(self))
+            if not all(map(is_ours, keys)):  # ours use none of these
+                task_virtual.materialise(self, task_virtual.loads_of(self))
             return original(self, expr, keys, *args, **options)
         assert cache is not None
         made = {}

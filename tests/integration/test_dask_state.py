@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, Event, Nanny, SpecCluster, Status, Worker
 from distributed.deploy.spec import ProcessInterface
 
-from nbrw_runtime import dask_contents, dask_state, task_virtual
+from nbrw_runtime import dask_contents, dask_state, task_client, task_virtual
 from nbrw_runtime.digest import Digest, digest_bytes
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.task_virtual import Load
@@ -200,6 +200,25 @@ def test_the_value_of_a_future_that_a_store_has_is_neither_loaded_nor_written_ag
         assert sorted(loaded) == ["lost", "new"]
         assert len(list(here)) == 1  # both are None
         del futures
+
+
+def test_to_store_a_value_leaves_what_is_known_to_whoever_asks_for_it(tmp_path):
+    """A repeat with one new result among many has workers load none of the others for that."""
+    kind = type("Patched", (Client,), {})
+    task_client.patch(kind, lambda: None)
+    store = DirectoryStore(tmp_path / "here")
+    with kind(n_workers=1, processes=False, dashboard_address=":0") as client:
+        known = task_virtual.futures(client, {"known": Load(str, (), "name")})
+        new = client.submit(abs, -3, key="new")
+        # What the notebook itself submits may use what is known.
+        assert not task_virtual.has_some(client)
+        more = task_virtual.futures(client, {"more": Load(str, (), "name")})
+        new.result()
+        assert dask_state.prepare(SimpleNamespace(store_root=store.root, store=store)) == []
+        assert isinstance(dask_state._stored["new"][1], Digest)
+        assert set(task_virtual.loads_of(client)) == {"more"}
+        assert "more" not in client.cluster.scheduler.tasks
+        del known, more, new
 
 
 def test_an_edited_cell_keeps_its_loaded_futures_for_the_next_repeat(author, tmp_path, cache):
