@@ -1,4 +1,4 @@
-"""Not to look for garbage while a state or graph is looked at: that takes up to half of the time."""
+"""Not to look for garbage while a state or graph is looked at: it takes up to half of the time."""
 
 from __future__ import annotations
 
