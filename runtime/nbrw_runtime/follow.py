@@ -464,13 +464,15 @@ class Follower:
             {found.name: found for found in omitted},
             files,
         )
+        read = None
         if self.kept is not None:
             seen = self.accesses()
+            read = functools.partial(self.kept.read_by, seen, cell.source, self.walk.now)
             self.keeper.keep(kernel, cell, seen)
             self.work.note_written(self.kept.written(seen))
             if answer["kept"]:
                 self._note_result(cell, changes, outputs, seconds, seen)
-        self.walk.ran(cell, changes)
+        self.walk.ran(cell, changes, read)
         now = self.walk.now.names
         for stored in objects:
             self._live.update({name: now[name] for name in stored.names})

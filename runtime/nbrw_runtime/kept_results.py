@@ -111,12 +111,19 @@ class KeptResults:
 
     # -- keeping -------------------------------------------------------------------------------
 
-    def result(self, ran: Ran, now: Versions) -> Result:
-        """The result of a cell that ran, its files in the store. Raises NotKept.
-
-        ``now`` is what was known before the cell ran.
+    def read_by(self, used: Used, source: str, now: Versions) -> str | None:
+        """A digest of all that a cell of this source found in files and directories; None: nobody
+        knows.
         """
-        used = ran.used
+        try:
+            return digest_json([dict(found) for found in self._found(used, source, now)]).hex
+        except NotKept:
+            return None
+
+    def _found(
+        self, used: Used, source: str, now: Versions
+    ) -> tuple[dict[str, str | None], dict[str, str]]:
+        """What a cell found in files, and in directories. Raises NotKept if nobody can tell."""
         if used.unseen:
             raise NotKept(f"it may have used what nobody saw: {used.unseen[0]}")
         if used.remote:
@@ -129,7 +136,7 @@ class KeptResults:
         }
         listings = {}
         by_imports: frozenset[str] = frozenset()
-        if not may_list(names_of(ran.source), now):
+        if not may_list(names_of(source), now):
             by_imports = listed_by_imports(self._work.author_cwd)
         for path in filterfalse(is_scratch, used.listed):
             if self._author(path) in by_imports:
@@ -139,6 +146,15 @@ class KeptResults:
             if self._is_made_in(self._author(path), now):
                 raise NotKept(f"it lists {path}, where other cells write")
             listings[self._author(path)] = self._entries(path)
+        return files, listings
+
+    def result(self, ran: Ran, now: Versions) -> Result:
+        """The result of a cell that ran, its files in the store. Raises NotKept.
+
+        ``now`` is what was known before the cell ran.
+        """
+        used = ran.used
+        files, listings = self._found(used, ran.source, now)
         written, removed = self._files(used)
         checkpoint = replace(ran.checkpoint, files=written, removed=removed)
         return Result(

@@ -22,6 +22,13 @@ __all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
 FILE_PREFIX = "file:"
 #: Generators: drawing from one changes it, so only who changed it depends on it.
 GENERATORS = frozenset(PREFIX + n for n in ("random>", "numpy.random>", "torch.random>"))
+#: What cells did that neither a name nor a file shows: the version stands for all of it, in order.
+EFFECTS = PREFIX + "effects>"
+#: Versions that begin so are what nobody knows, as a cell runs.
+UNKNOWN = "of cell "
+NOTHING = Names(frozenset())
+#: Types of unstorable objects that know the whole namespace.
+_SHELLS = ("IPython.", "ipykernel.", "code.", "frame", "pdb.", "bdb.")
 _UNSHARED_TYPES = frozenset(
     {"module", "int", "float", "complex", "bool", "str", "bytes", "NoneType", "range"}
 )
@@ -78,7 +85,8 @@ class Versions:
         self.file_makers: dict[str, int] = {}
         self._refers: dict[str, tuple[str, ...]] = {}
         self._groups: dict[str, tuple[str, ...]] = {}
-        self._entries: dict[str, set[str]] = {}  # directory -> names the notebook made there
+        self._entries: dict[str, set[str]] = {}  # directory -> what the notebook made or removed
+        self._opaque: set[str] = set()  # names of what may look up any name
         self._outside: set[str] = set()
         self._sum = 0
         changed = changed or {}
@@ -89,13 +97,23 @@ class Versions:
                 if found.state is not DataState.WRITTEN or found.path not in self.files:
                     self.files[found.path] = version
 
-    def apply(self, cell: int, changes: Changes, token: str, audited: int | None = None) -> None:
-        """A cell did this. ``audited`` is the cell whose checkpoint has the objects."""
-        for names, version, stored in changes.objects:
-            for index, name in enumerate(names):
+    def apply(
+        self,
+        cell: int,
+        changes: Changes,
+        token: str,
+        audited: int | None = None,
+        names: Names = NOTHING,
+    ) -> None:
+        """A cell did this. ``audited`` is the cell whose checkpoint has the objects; ``names`` are
+        those of its source.
+        """
+        for group, version, stored in changes.objects:
+            for index, name in enumerate(group):
                 self._set(cell, name, version)
                 self.omitted.pop(name, None)
-                self._groups[name] = names
+                self._groups[name] = group
+                self._opaque.discard(name)
                 if stored is None or audited is None:
                     self.sources.pop(name, None)
                 else:
@@ -112,25 +130,37 @@ class Versions:
             self._groups[name] = (name,)
             self.omitted[name] = (cell, why)
             self.types[name] = why.type
-            self._refers.pop(name, None)
+            # Whatever it refers to it has from there; a shell may look up any name.
+            self._refers[name] = tuple(sorted({*self._refers.get(name, ()), *names.used}))
+            if names.dynamic or why.type.startswith(_SHELLS):
+                self._opaque.add(name)
         for path, content in changes.files.items():
             self.files[path] = content
             self.file_makers[path] = cell
-            entries = self._entries.setdefault(os.path.dirname(path), set())
-            if content is None:
-                entries.discard(os.path.basename(path))
-            else:
-                entries.add(os.path.basename(path))
+            directory, name = os.path.split(path)
+            entries = self._entries.setdefault(directory, set())
+            made, removed = f"+{name}", f"-{name}"
+            entries -= {made, removed}
+            entries.add(removed if content is None else made)
+
+    def effect(self, cell: int, token: str) -> None:
+        """A cell did something that neither a name nor a file shows. Who does what has the same
+        ``token``, in the same state, does the same; one that begins with UNKNOWN is like no other.
+        """
+        now = self.names.get(EFFECTS, "")
+        if not now.startswith(UNKNOWN):
+            now = token if token.startswith(UNKNOWN) else digest_json([now, token]).hex
+        self._set(cell, EFFECTS, now)
 
     def assume(self, cell: int, names: Iterable[str], files: Iterable[str] = ()) -> None:
         """A cell that is yet to run will change these; nobody knows to what."""
         for name in names:
-            self._set(cell, name, f"of cell {cell}, which runs")
+            self._set(cell, name, f"{UNKNOWN}{cell}, which runs")
             self.sources.pop(name, None)
             self.omitted.pop(name, None)
             self._groups[name] = (name,)
         for path in files:
-            self.files[path] = f"of cell {cell}, which runs"
+            self.files[path] = f"{UNKNOWN}{cell}, which runs"
             self.file_makers[path] = cell
 
     def used(self, names: Names) -> set[str]:
@@ -139,17 +169,26 @@ class Versions:
             return {name for name in self.names if not name.startswith(PREFIX)} | names.used
         return reach(names.used, self._refers)
 
+    def any_name(self, names: Names) -> bool:
+        """Whether code that mentions these may use any name: it is dynamic, or it uses an object
+        that may look up any.
+        """
+        return names.dynamic or not self.used(names).isdisjoint(self._opaque)
+
     def inputs(self, names: Names) -> set[str]:
         """The names whose versions matter to code that mentions these; if dynamic: all.
 
-        A name that is only bound matters if others share its object: they are alone then.
+        A name that is only bound matters if others share its object: they are alone then; or if
+        functions read it that the code may call, which may be before it is bound.
         """
         free = {name for name in names.bound if len(self._groups.get(name, ())) < 2}
-        return self.used(names) - free
+        if names.dynamic:
+            return self.used(names) - free
+        return reach(names.used - free, self._refers)
 
     def input_versions(self, names: Names) -> object:
         """The same with their versions, as a value that JSON can hold."""
-        if names.dynamic:
+        if self.any_name(names):
             return ["all", f"{self._sum:064x}", self._made_files()]
         inputs = self.inputs(names)
         versions = {name: self.names.get(name) for name in inputs}
@@ -168,7 +207,7 @@ class Versions:
         return found
 
     def listing(self, directory: str) -> str:
-        """The version of a listed directory: what the notebook has made there by now."""
+        """The version of a listed directory: what the notebook made and removed there by now."""
         return ",".join(sorted(self._entries.get(directory, ())))
 
     def settings(self) -> dict[str, str]:
@@ -195,6 +234,7 @@ class Versions:
         for table in (self.names, self.sources, self.omitted, self.types, self._refers):
             table.pop(name, None)
         self._groups.pop(name, None)
+        self._opaque.discard(name)
 
     def _count(self, name: str) -> None:
         # The sum of all names with their versions, kept up to date: adding and taking are one.
@@ -211,7 +251,7 @@ def is_connection_type(name: str) -> bool:
 
 def may_list(names: Names, now: Versions) -> bool:
     """Whether code that mentions these names may ask for the names in a directory."""
-    return names.dynamic or not now.used(names).isdisjoint(LISTING_WORDS)
+    return now.any_name(names) or not now.used(names).isdisjoint(LISTING_WORDS)
 
 
 def listed_by_imports(cwd: str) -> frozenset[str]:

@@ -9,7 +9,8 @@ The rules:
    cells that use it are restored again.
 3. A cell whose result could not be stored is run again if a cell that runs may use that result; so
    is every cell after it that uses something which may share objects with it.
-4. A cell with effects that nothing shows (`effects.py`) runs again if any cell after it runs.
+4. A cell with effects that nothing shows (`effects.py`) runs again if any cell after it runs; and
+   all cells after it depend on what it did, and in which order.
 5. If a cell that runs looks at results by ``_`` or ``Out``, all cells before it run.
 6. In doubt (``exec``, ``globals()``, magics that may use any name) a cell uses every name.
 """
@@ -31,9 +32,11 @@ from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.versions import (
+    EFFECTS,
     FILE_PREFIX,
     GENERATORS,
     PREFIX,
+    UNKNOWN,
     Changes,
     Versions,
     changes_of,
@@ -43,7 +46,7 @@ from nbrw_runtime.versions import (
 )
 
 #: Versions that begin so mean something in one repeat only.
-_PASSING = ("of cell ", "unstored by the run of ")
+_PASSING = (UNKNOWN, "unstored by the run of ")
 
 
 class Action(str, enum.Enum):
@@ -74,7 +77,8 @@ class Known:
 
     ``inputs`` are the names that it may have used, with their versions (None: all names).
     ``conditions`` are names whose version matters as well, though they are none of its inputs.
-    ``stale`` says why what it did does not count any more, whatever its inputs are.
+    ``stale`` says why what it did does not count any more, whatever its inputs are. ``effect``:
+    its code may have an effect that neither a name nor a file shows.
     """
 
     cell: int
@@ -88,6 +92,7 @@ class Known:
     hidden: str
     kept: bool = False  # of an earlier repeat, not of the audit
     stale: str = ""
+    effect: bool = False
 
 
 class Audit:
@@ -131,7 +136,10 @@ class Audit:
             self.by_key.setdefault(known.token, []).append(known)
             self.by_code.setdefault(str(cell.digest), []).append(known)
             self.by_cell[cell.number] = known
-            then.apply(cell.number, known.changes, known.token, cell.number)
+            names = names_of(cell.source)
+            then.apply(cell.number, known.changes, known.token, cell.number, names)
+            if known.effect:
+                then.effect(cell.number, known.token)
 
     def add(self, other: Audit) -> None:
         """Restore from the cells of another audit, too; their numbers must be other ones."""
@@ -155,10 +163,9 @@ def _known(
     token = key_of(cell, names, then)
     changes = changes_of(checkpoint, token)
     inputs = None
-    conditions: dict[str, str | None] = {}
-    if not names.dynamic:
+    if not then.any_name(names):
         inputs = {name: then.names.get(name) for name in sorted(then.inputs(names))}
-        conditions = _conditions(names, changes, then)
+    conditions = _conditions(names, changes, then)
     left: dict[str, str] = {}
     for _, _, stored in changes.objects:
         if stored is not None:
@@ -168,6 +175,9 @@ def _known(
     by_imports = listed & listed_by_imports(cwd)
     if by_imports and not may_list(names, then):
         listed -= by_imports
+    hidden = hidden_effect(
+        cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
+    )
     return Known(
         cell.number,
         checkpoint,
@@ -177,9 +187,8 @@ def _known(
         conditions,
         {d.path: then.files.get(d.path) for d in data if d.state is not DataState.LISTED},
         {path: then.listing(path) for path in listed},
-        hidden_effect(
-            cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
-        ),
+        hidden,
+        effect=bool(hidden),
     )
 
 
@@ -188,8 +197,8 @@ def _conditions(names: Names, changes: Changes, then: Versions) -> dict[str, str
     # What it bound to something equal is no change of the audit's, but might be one now; what
     # it changed without naming it came from something that is not known.
     others = (changes.names ^ names.bound) - reached
-    if not reached.isdisjoint(GENERATOR_WORDS):
-        others |= GENERATORS
+    if not names.dynamic and not reached.isdisjoint(GENERATOR_WORDS):
+        others |= GENERATORS  # (who drew from one has changed it)
     return {name: then.names.get(name) for name in sorted(others)}
 
 
@@ -256,17 +265,28 @@ class Walk:
         """The cell was restored, as decided; returns what of."""
         known = self._matched[cell.number]
         assert known is not None
-        self.now.apply(cell.number, known.changes, known.token, known.cell)
+        names = self._names[cell.number]
+        self.now.apply(cell.number, known.changes, known.token, known.cell, names)
         self.imports.append(cell.source)
         self._restored.append(cell.number)
         if known.hidden:
             self._hidden[cell.number] = known.hidden
+        if known.effect:
+            self.now.effect(cell.number, known.token)
         return known
 
-    def ran(self, cell: Cell, changes: Changes) -> None:
-        """The cell was run, and this is what it did."""
+    def ran(
+        self, cell: Cell, changes: Changes, read: Callable[[], str | None] | None = None
+    ) -> None:
+        """The cell was run, and this is what it did. ``read`` gives the digest of what it was seen
+        to read (None: nobody knows).
+        """
+        effect = self._effect_of(cell, changes, read)
         self._taint(cell, changes.names, list(changes.omitted))
-        self.now.apply(cell.number, changes, f"the run of cell {cell.number}")
+        names = self._names[cell.number]
+        self.now.apply(cell.number, changes, f"the run of cell {cell.number}", names=names)
+        if effect:
+            self.now.effect(cell.number, effect)
         for name in changes.omitted:
             self.now.omitted.pop(name, None)  # it is there, in the kernel
 
@@ -280,7 +300,10 @@ class Walk:
         changes = like.changes if like else Changes()
         names = changes.names | set(self._names[cell.number].bound)
         self._taint(cell, names, list(changes.omitted))
+        effect = self._effect_of(cell, changes)
         self.now.assume(cell.number, sorted(names), changes.files)
+        if effect:
+            self.now.effect(cell.number, effect)
 
     def keepable(self, cell: Cell, changes: Changes) -> tuple[str, dict[str, str | None]] | str:
         """The key and the conditions under which a cell that has just run did this; or, as a
@@ -289,22 +312,13 @@ class Walk:
         names = self._names[cell.number]
         if self._matched.get(cell.number) is not None:
             return "it is known already"
-        if names.dynamic:
+        if self.now.any_name(names):
             return "it may use any name"
-        if not names.used.isdisjoint(FILE_QUESTIONS):
+        if not self.now.used(names).isdisjoint(FILE_QUESTIONS):
             return "it asks whether files are there"
         if changes.omitted:
             return f"`{next(iter(changes.omitted))}` cannot be stored"
-        left = {
-            n: t for _, _, s in changes.objects if s for n, t in zip(s.names, s.types, strict=False)
-        }
-        hidden = hidden_effect(
-            cell.source,
-            ChainMap(left, self.now.types),
-            frozenset(changes.names),
-            self._code.imported,
-            self._code.called(names, self.now),
-        )
+        hidden = self._effect(cell, changes)
         if hidden:
             return hidden
         conditions = _conditions(names, changes, self.now)
@@ -335,10 +349,36 @@ class Walk:
 
     # ------------------------------------------------------------------------------------------
 
+    def _effect(self, cell: Cell, changes: Changes) -> str:
+        """What a cell that did this may have done beside; to be asked before it counts as done."""
+        left = {
+            n: t for _, _, s in changes.objects if s for n, t in zip(s.names, s.types, strict=False)
+        }
+        return hidden_effect(
+            cell.source,
+            ChainMap(left, self.now.types),
+            frozenset(changes.names),
+            self._code.imported,
+            self._code.called(self._names[cell.number], self.now),
+        )
+
+    def _effect_of(
+        self, cell: Cell, changes: Changes, read: Callable[[], str | None] | None = None
+    ) -> str:
+        """What tells the hidden effect of a cell that did this from others; empty: it has none."""
+        if not self._effect(cell, changes):
+            return ""
+        key = key_of(cell, self._names[cell.number], self.now)
+        if self._matched[cell.number] is not None:
+            return key
+        # It may have read anything.
+        seen = read() if read is not None else None
+        return f"{UNKNOWN}{cell.number}" if seen is None else digest_json([key, seen]).hex
+
     def _match(self, cell: Cell, names: Names) -> Known | None:
         found = self.audit.by_key.get(key_of(cell, names, self.now), [])
         fitting = [known for known in found if not self._unfit(known)]
-        if not fitting and self._find is not None and not names.dynamic:
+        if not fitting and self._find is not None and not self.now.any_name(names):
             kept = self._find(key_of(cell, names, self.now), self.now)
             fitting = [known for known in kept if not self._unfit(known)]
         same_place = [known for known in fitting if known.cell == cell.number]
@@ -384,6 +424,9 @@ class Walk:
                 there = "is not there now" if now is None else "is not as it was"
                 return f"it uses `{name}`, which {there}"
         unfit = self._unfit(like)
+        maker = self.now.makers.get(EFFECTS)
+        if not unfit and maker in self._ran:
+            return f"cell {maker}, which ran, has an effect that neither a name nor a file shows"
         return unfit or "state outside its names is not as it was"
 
     def _unsafe(self, known: Known, names: Names) -> str:

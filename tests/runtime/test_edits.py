@@ -209,6 +209,38 @@ SCENARIOS = {
         ["import gc\ndef f():\n    gc.freeze()", "print(1)"],
         ["import gc\ndef f():\n    gc.freeze()", "print(2)"],
         "rX"),
+    "a name that is bound to what a function made of it": (
+        ["rows = [3, 1]", "def clean():\n    return sorted(rows)", "rows = clean()", "print(rows)"],
+        ["rows = [9, 8]", "def clean():\n    return sorted(rows)", "rows = clean()", "print(rows)"],
+        "XXXX"),
+    "a loop over what a function made of its variable": (
+        ["row = 2", "def rows():\n    return range(row)", "for row in rows():\n    print(row)"],
+        ["row = 3", "def rows():\n    return range(row)", "for row in rows():\n    print(row)"],
+        "XXX"),
+    "an effect, edited": (
+        ["import json", "json.nbrw_c = 1", "print(json.nbrw_c)", "print(1)"],
+        ["import json", "json.nbrw_c = 2", "print(json.nbrw_c)", "print(1)"], "rXXX"),
+    "an effect, moved below who sees it": (
+        ["import json\njson.nbrw_d = 1", "json.nbrw_d = 2", "print(json.nbrw_d)"],
+        ["import json\njson.nbrw_d = 1", "print(json.nbrw_d)", "json.nbrw_d = 2"], "XXr"),
+    "an effect, inserted": (
+        ["import json\njson.nbrw_e = 1", "print(json.nbrw_e)"],
+        ["import json\njson.nbrw_e = 1", "json.nbrw_e = 2", "print(json.nbrw_e)"], "XXX"),
+    "an effect, deleted": (
+        ["import json\njson.nbrw_f = 1", "json.nbrw_f = 2", "print(json.nbrw_f)"],
+        ["import json\njson.nbrw_f = 1", "print(json.nbrw_f)"], "XX"),
+    "a seed of what draws in a text": (
+        ["import random\nrandom.seed(1)", "print(eval('random.random()'))"],
+        ["import random\nrandom.seed(2)", "print(eval('random.random()'))"], "XX"),
+    "what a generator reads": (
+        ["data = [1, 2]", "g = (v for v in data)", "z = 0", "print(list(g))"],
+        ["data = [1, 2]", "g = (v for v in data)", "data.append(3)", "print(list(g))"], "rXXX"),
+    "what a generator's code reads": (
+        ["k = 1", "g = (v * k for v in (1, 2))", "z = 0", "print(list(g))"],
+        ["k = 1", "g = (v * k for v in (1, 2))", "k = 3", "print(list(g))"], "rXXX"),
+    "what the shell looks up": (
+        ["ip = get_ipython()", "x = 1", "print(ip.ev('x'))"],
+        ["ip = get_ipython()", "x = 2", "print(ip.ev('x'))"], "XXX"),
     "a call for its effect": (
         ["import atexit", "atexit.register(print, end='')\nn = 1", "print(3)", "print(n)"],
         ["import atexit", "atexit.register(print, end='')\nn = 1", "print(3)", "print(n + 1)"],

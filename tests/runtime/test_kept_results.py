@@ -132,3 +132,18 @@ def test_a_lost_blob_of_a_kept_result_runs_its_cell(twice, tmp_path):
     repeat = Repeat(place, recipe, store, third, cache=cache)
     assert repeat.outputs == plain_run(tmp_path / "plain", third)
     assert Repeat(place, recipe, store, third, cache=cache).actions == "rrr"
+
+
+def test_what_came_of_an_effect_is_kept_until_the_effect_may_be_another(twice):
+    """An effect that nothing shows is known by its cell's code, and by the files that it read."""
+    sources = ["import json", "json.nbrw_k = 1", "print(json.nbrw_k)"]
+    one = at(sources, 2, "json.nbrw_k = int(open('in.txt').read())")
+    edits = (one, {}), (one, {}), (one, {"in.txt": "2"}), (one, {"in.txt": "2"})
+    assert twice(sources, *edits) == ["rXX", "rXr", "rXX", "rXr"]
+
+
+def test_a_question_about_files_in_a_function_keeps_nothing(twice):
+    """As one in the cell itself does."""
+    sources = ["import os\ndef there():\n    return os.path.exists('a.txt')", "n = 1", "n = 2"]
+    asked = at(sources, 3, "print(there())")
+    assert twice(sources, (asked, {}), (asked, {"a.txt": ""})) == ["rrX", "rrX"]

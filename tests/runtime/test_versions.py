@@ -75,7 +75,7 @@ def test_files_have_the_version_of_who_wrote_them_last():
     files = (StoredFile("/w/out", CODE, 1),)
     versions.apply(1, changes_of(made(files=files, removed=("/w/in",)), "t"), "t", 1)
     assert versions.files == {"/w/in": None, "/w/out": str(CODE)}
-    assert versions.listing("/w") == "out"
+    assert versions.listing("/w") == "+out,-in"
 
 
 def test_what_a_cell_of_the_repeat_left_can_be_had_from_the_kernel_only():
