@@ -93,6 +93,7 @@ def handler_of(kind: type) -> Handler | None:
 def _choose(kind: type) -> Handler | None:
     from nbrw_runtime import codec_builtins, codec_classes, codec_files, codec_functions, codec_weak
     from nbrw_runtime.codec_closed import closed_handler
+    from nbrw_runtime.codec_singletons import single_handler
 
     if issubclass(kind, type):
         return codec_classes.reduce_class
@@ -103,6 +104,9 @@ def _choose(kind: type) -> Handler | None:
     closed = closed_handler(kind)
     if closed is not None:
         return closed
+    single = single_handler(kind)
+    if single is not None:
+        return single
     refusal = codec_refused.refusal_of(kind)
     own = _streams(kind) if refusal is None or "kernel" in refusal else None
     if own is not None:

@@ -50,6 +50,10 @@ SCENARIOS = {
     "the size of a field of a table": (
         ["import csv", "csv.field_size_limit(99) and None"],
         "print(csv.field_size_limit())", "rrX"),
+    "functions of a library's one generator": (
+        ["from numpy.random import randn\nfrom random import random, seed",
+         "import numpy as np\nnp.random.seed(0)\nseed(4)", "n = 1"],
+        "print(randn(2), np.random.rand(), random(), seed(3), random(), n)", "rrrX"),
     "how estimators answer": (
         ["import sklearn", "sklearn.set_config(transform_output='pandas')"],
         "print(sklearn.get_config()['transform_output'])", "rrX"),
