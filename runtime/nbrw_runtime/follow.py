@@ -339,7 +339,7 @@ class Follower:
         self._imports = len(self.walk.imports)
         if wanted:
             self.watch(f"restore {len(coming)} names for cell {cell.number}")
-        for number in wanted:
+        for number in (*wanted, *dict(sources)):
             self._tell(number)
         request = {
             "wanted": {str(number): sorted(names) for number, names in sorted(wanted.items())},

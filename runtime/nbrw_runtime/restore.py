@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import functools
+import importlib
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +15,12 @@ from nbrw_runtime.blob_checks import LARGE, BlobChecks
 from nbrw_runtime.checkpoint import Checkpoint, StoredObject
 from nbrw_runtime.codec import LoadContext, load
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import IntegrityError, NotFoundError, RestoreError
-from nbrw_runtime.names import is_local_module
+from nbrw_runtime.import_watch import when_loaded
+from nbrw_runtime.names import is_local_module, parsed
 from nbrw_runtime.state_providers import Provider
-from nbrw_runtime.versions import PREFIX, is_connection_type
+from nbrw_runtime.versions import IMPORTING, PREFIX, is_connection_type
 
 
 @dataclass
@@ -87,6 +94,52 @@ def bring(
                 found.append((checkpoint.cell, stored, chosen))
     _bring(found, namespace, context, providers, result, checks)
     return result
+
+
+def import_again(
+    sources: Iterable[tuple[Checkpoint | None, str]],
+    context: LoadContext,
+    providers: Mapping[str, Provider],
+) -> list[StoredObject]:
+    """Import what restored cells imported, in order, each with the environment, the path and the
+    working directory of its time; what was set for that. Nothing raises but interrupts.
+
+    For what modules register; whoever uses one by name has it from a checkpoint. ``sources`` come
+    with the checkpoints of those that changed what modules look at.
+    """
+    objects: list[StoredObject] = []
+    for checkpoint, source in sources:
+        if checkpoint is not None:
+            for module in imported_modules(_first_imports(source)):
+                _import(module)
+            objects += bring([(checkpoint, IMPORTING)], {}, context, providers).objects
+        for module in imported_modules(source):
+            _import(module)
+    return objects
+
+
+def _first_imports(source: str) -> str:
+    """The part of a cell that comes before all that is no import."""
+    tree = parsed(source)
+    for statement in tree.body if tree is not None else ():
+        if not isinstance(statement, (ast.Import, ast.ImportFrom)):
+            return "\n".join(source.split("\n")[: statement.lineno - 1])
+    return ""
+
+
+def _import(module: str) -> None:
+    """Import a module, if it can be."""
+    if module in ("distributed", "dask.distributed"):
+        # It takes long, and registers settings with Dask and nothing else.
+        when_loaded("dask", functools.partial(_import_now, module))
+    else:
+        _import_now(module)
+
+
+def _import_now(module: str, dask: Any = None) -> None:
+    if module not in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 def _bring(

@@ -6,8 +6,6 @@ The functions at the end are what the executor calls by silent requests; they an
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import json
 import os
 import sys
@@ -27,7 +25,6 @@ from nbrw_runtime.checkpoint import (
     Omitted,
 )
 from nbrw_runtime.codec import LoadContext, SaveContext
-from nbrw_runtime.effects import imported_modules
 from nbrw_runtime.errors import NbrwError, StorageError
 from nbrw_runtime.gc_paused import gc_paused, grown_up
 from nbrw_runtime.held_store import HeldStore
@@ -326,14 +323,14 @@ class KernelSession:
         self,
         wanted: dict[str, list[str]],
         drop: list[str],
-        sources: list[str],
+        sources: list[tuple[int, str]],
         count: int,
         last: int | None = None,
     ) -> dict[str, Any]:
         """Prepare a cell's run: names from checkpoints (by cell), and names that must be gone.
 
-        What ``sources`` import is imported; the cell's execution count will be ``count``, and its
-        number is above ``last``.
+        What ``sources`` import is imported, each with what the cell beside it (0: none) left for
+        imports; the cell's execution count will be ``count``, and its number is above ``last``.
         """
         namespace = self.shell.user_ns
         if last is not None:
@@ -341,14 +338,9 @@ class KernelSession:
         for name in drop:
             namespace.pop(name, None)
         self.tracker.removed(drop)
-        for module in dict.fromkeys(m for source in sources for m in imported_modules(source)):
-            # For what it registers; whoever uses it by name has it from a checkpoint.
-            if module in ("distributed", "dask.distributed"):
-                # It takes long, and registers settings with Dask and nothing else.
-                when_loaded("dask", functools.partial(_import, module))
-            else:
-                _import(module)
         context = LoadContext(namespace, self.store, self.session.mode == "repeat")
+        imports = [(self.checkpoint_of(cell) if cell else None, text) for cell, text in sources]
+        self.tracker.restored(restoring.import_again(imports, context, self.providers))
         checkpoints = [(self.checkpoint_of(int(cell)), names) for cell, names in wanted.items()]
         result = restoring.bring(checkpoints, namespace, context, self.providers, self._checks)
         self._prepare_dask()
@@ -462,13 +454,6 @@ class KernelSession:
             "tasks": self.tasks.by_cell(),
             "documents": [str(digest) for digest in self.tasks.used()],
         }
-
-
-def _import(module: str, dask: Any = None) -> None:
-    """Import a module that cells imported which are restored; if it fails nothing is lost."""
-    if module not in sys.modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
 
 
 def _mark(number: int, edge: str) -> None:

@@ -26,9 +26,12 @@ GENERATORS = frozenset(PREFIX + n for n in ("random>", "numpy.random>", "torch.r
 EFFECTS = PREFIX + "effects>"
 #: Versions that begin so are what nobody knows, as a cell runs.
 UNKNOWN = "of cell "
+#: Of no code.
 NOTHING = Names(frozenset())
 #: Types of unstorable objects that know the whole namespace.
 _SHELLS = ("IPython.", "ipykernel.", "code.", "frame", "pdb.", "bdb.")
+#: What a module may look at while it is imported, and where it is looked for.
+IMPORTING = frozenset(PREFIX + name for name in ("cwd>", "environ>", "sys.path>"))
 _UNSHARED_TYPES = frozenset(
     {"module", "int", "float", "complex", "bool", "str", "bytes", "NoneType", "range"}
 )

@@ -35,6 +35,7 @@ from nbrw_runtime.versions import (
     EFFECTS,
     FILE_PREFIX,
     GENERATORS,
+    IMPORTING,
     PREFIX,
     UNKNOWN,
     Changes,
@@ -227,7 +228,8 @@ class Walk:
         self._code = CalledCode()
         self.now = Versions(audit.data, changed)
         self.demanded: dict[int, str] = {}  # cells before that should have run, and why
-        self.imports: list[str] = []  # sources of restored cells
+        # Sources of restored cells, with where what they set for imports is found (0: nowhere).
+        self.imports: list[tuple[int, str]] = []
         self._changed = changed or {}
         self._hidden: dict[int, str] = {}
         self._tainted: dict[str, str] = {}  # name -> what could not be stored
@@ -267,7 +269,8 @@ class Walk:
         assert known is not None
         names = self._names[cell.number]
         self.now.apply(cell.number, known.changes, known.token, known.cell, names)
-        self.imports.append(cell.source)
+        sets = not known.changes.names.isdisjoint(IMPORTING)
+        self.imports.append((known.cell if sets else 0, cell.source))
         self._restored.append(cell.number)
         if known.hidden:
             self._hidden[cell.number] = known.hidden

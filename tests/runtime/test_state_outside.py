@@ -91,6 +91,43 @@ def test_what_lies_in_no_variable_is_there_for_a_cell_that_runs(name, tmp_path):
     assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["import os\nos.environ['NBRW_MODE'] = 'fast'", "import nbrw_looks"],
+        ["import os, nbrw_looks\nos.environ['NBRW_MODE'] = 'fast'"],
+        ["import os\nos.environ['NBRW_MODE'] = 'fast'\nimport nbrw_looks"],
+        ["import os\nos.environ['NBRW_MODE'] = 'fast'", "import nbrw_looks",
+         "os.environ['NBRW_MODE'] = 'slow'"],
+        ["import sys\nsys.path.append({place!r})", "import nbrw_far as nbrw_looks"],
+        ["import os\nos.chdir({place!r})", "import nbrw_looks"],
+    ],
+)  # fmt: skip
+def test_a_module_is_imported_again_in_the_environment_of_its_time(cells, tmp_path, monkeypatch):
+    """What it looks at while it is imported is what cells before had set, and no cell after."""
+    text = "import os\nfound = os.environ.get('NBRW_MODE'), os.path.basename(os.getcwd())\n"
+    (tmp_path / "site" / "far").mkdir(parents=True)
+    (tmp_path / "site" / "nbrw_looks.py").write_text(text)
+    (tmp_path / "site" / "far" / "nbrw_far.py").write_text(text.replace("os.getcwd()", "''"))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for name in ("nbrw_looks", "nbrw_far"):  # so that they are forgotten at the end
+        monkeypatch.setitem(sys.modules, name, sys)
+
+    def forget():
+        for name in ("nbrw_looks", "nbrw_far"):
+            sys.modules.pop(name, None)
+
+    before = [cell.format(place=str(tmp_path / "site" / "far")) for cell in cells]
+    after = [*before, "print(nbrw_looks.found[0], 'far' in nbrw_looks.found)"]
+    forget()
+    recipe, store = audit(tmp_path / "audit", [*before, "print('to be edited')"])
+    forget()
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    forget()
+    assert repeat.outputs == plain_run(tmp_path / "plain", after)
+    assert repeat.actions == "r" * len(before) + "X", [(c.cell, c.reason) for c in repeat.report]
+
+
 KEEPER = """
 value = "at first"
 
