@@ -23,12 +23,13 @@ from traitlets.config import Config
 from nbrw_runtime import dask_contents
 from nbrw_runtime import session as session_module
 from nbrw_runtime.accesses import Used
+from nbrw_runtime.again import Again
 from nbrw_runtime.caller_store import open_caller_store
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import canonical_json, digest_file
 from nbrw_runtime.file_watch import FileWatch
-from nbrw_runtime.follow import Again, Follower
+from nbrw_runtime.follow import Follower
 from nbrw_runtime.kept_results import KeptResults, _stamp
 from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.outputs import CellOutputs

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime.accesses import Used, used
+from nbrw_runtime.again import Again, BlobError
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.compare import IGNORE_TAG, is_ignored
 from nbrw_runtime.comparing import Comparing
@@ -47,18 +48,6 @@ _BLOB = re.compile(r"blob (sha256:[0-9a-f]{64})")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Watch = Callable[[str], None]
-
-
-class Again(Exception):
-    """A cell that was restored must run after all; only a new kernel is clean.
-
-    ``everything``: what cells use cannot be told, so all names are brought back before each runs.
-    """
-
-    def __init__(self, forced: Mapping[int, str], reason: str, everything: bool = False) -> None:
-        self.forced = forced
-        self.reason = reason
-        self.everything = everything
 
 
 class Follower:
@@ -555,10 +544,3 @@ class Follower:
         for later in self.cells:
             if later > number:
                 self.done.append(CellReport(later, "skipped", f"cell {number} failed"))
-
-
-class BlobError(IntegrityError):
-    """A blob of the image is missing or corrupt; the message names the cell."""
-
-    def __init__(self, message: str) -> None:
-        NbrwError.__init__(self, message)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbrw_runtime.again import Again
 from nbrw_runtime.caller_store import CallerStore, open_caller_store
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import StorageError, UsageError
 from nbrw_runtime.file_watch import FileWatch
-from nbrw_runtime.follow import Again, Follower, Watch
+from nbrw_runtime.follow import Follower, Watch
 from nbrw_runtime.held_directory import held
 from nbrw_runtime.kept_results import KeptResults
 from nbrw_runtime.last_report import for_notebook, output_name
