@@ -36,6 +36,7 @@ class WorkDirectory:
     changed: dict[str, str] = field(default_factory=dict)
     _links: list[str] = field(default_factory=list)
     _files: dict[str, str] = field(default_factory=dict)
+    _brought: set[str] = field(default_factory=set)  # inputs that came from the image
 
     def place(self, path: str) -> Path | None:
         """Where a path of the author's is in the work directory; None if it is not below it."""
@@ -110,11 +111,18 @@ class WorkDirectory:
         if os.path.lexists(place):
             if os.path.exists(source) and os.path.samefile(place, source):
                 return
-            if not place.is_file() or digest_file(place)[0] != data.digest:
+            if place.is_file() and digest_file(place)[0] == data.digest:
+                return
+            if not (
+                name in self._brought and os.path.exists(source) and self._is_ours(name, place)
+            ):
                 self.changed[data.path] = "differs from the author's in the work directory"
-            return
+                self._brought.discard(name)
+                return
+            place.unlink()  # what an earlier repeat made of the author's
         if not os.path.exists(source):
             return
+        self._brought.add(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         if copy:
             shutil.copyfile(source, place)
@@ -235,6 +243,7 @@ class WorkDirectory:
             value = json.loads((self.root / MANIFEST).read_bytes())
             self._links = [str(name) for name in value.get("links", ())]
             self._files = {str(k): str(v) for k, v in value.get("files", {}).items()}
+            self._brought = {str(name) for name in value.get("brought", ())}
         except (OSError, ValueError, AttributeError):
             return
 
@@ -243,6 +252,7 @@ class WorkDirectory:
         value = {
             "format": "nbrw.work", "version": 1,
             "links": sorted(set(self._links)), "files": dict(sorted(self._files.items())),
+            "brought": sorted(self._brought & self._files.keys()),
         }  # fmt: skip
         with contextlib.suppress(OSError):
             if value["links"] or value["files"]:

@@ -64,6 +64,24 @@ def test_an_input_that_the_notebook_changes_is_a_copy(work, image):
     (work.root / "base.db").write_text("changed")
 
 
+@pytest.mark.parametrize("callers", [False, True])
+def test_what_a_repeat_made_of_an_input_is_no_input_of_the_next(work, image, callers):
+    """The author's is put back, unless it was the caller's that a cell changed."""
+    data = given(image, "base.db")
+    inputs = Dependencies(data=(data, Data(data.path, DataState.WRITTEN, (2,))))
+    place = work.root / "base.db"
+    if callers:
+        place.write_text("mine")
+    work.open(inputs)
+    place.write_text("changed by a cell")
+    work.note_written({data.path: digest_bytes(b"changed by a cell")})
+    work.close()
+    later = WorkDirectory(work.root, CWD)
+    later.open(inputs)
+    assert place.read_text() == ("changed by a cell" if callers else "x")
+    assert (data.path in later.changed) is callers
+
+
 @pytest.mark.parametrize(("text", "changed"), [("x", False), ("mine", True)])
 def test_a_file_of_the_callers_is_never_replaced(work, image, text, changed):
     """If it differs it is a changed input, and a reason to run cells."""
