@@ -3,6 +3,8 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
+import enum
+
 from fingerprint_table import case, edit
 
 PRELUDE = "import functools\nimport numpy as np\nimport pandas as pd\n"
@@ -219,6 +221,25 @@ edits(
     ("F.A|F.B", "F.A"),
 )
 edits("strenum", "import enum\nclass F(str,enum.Enum):\n    A='a'\ntask=[F.A]", ("'a'", "'b'"))
+edits(
+    "enum's other members",
+    "import enum\nclass K(enum.Enum):\n    A=1\n    B=2\n    __w=5\n    @classmethod\n    def _missing_(c,v): return c.A\n    @property\n    def _p(s): return 3\n    @staticmethod\n    def _s(): return 4\nK._late=6\nK.A.w=7\ntask=lambda x:K(9)",
+    ("return c.A", "return c.B"),
+    ("return 3", "return 4"),
+    ("return 4", "return 3"),
+    ("__w=5", "__w=6"),
+    ("_late=6", "_late=7"),
+    ("w=7", "w=8"),
+)
+edits(
+    "enum with a function of a library's",
+    "import enum\nclass K(int,enum.Enum):\n    A=1\n    __str__=int.__str__\ntask=lambda x:str(K.A)",
+    ("=int.__str__", "=enum.Enum.__str__"),
+)
+if hasattr(enum, "KEEP"):
+    FLAG = "import enum\nclass K(enum.Flag,boundary=enum.KEEP):\n    A=1\n~K.A\ntask=lambda x:K(9)"
+    edits("flag boundary", FLAG, ("KEEP", "CONFORM"))
+    edit("flag inverted before", FLAG, "~K.A", "K.A", "same", "what enum keeps is no content")
 edits(
     "dc",
     "from dataclasses import *\n@dataclass(frozen=True)\nclass P:\n    a: int\n    b: list = field(default_factory=list)\n    def m(s): return 1\ntask=P(1)",

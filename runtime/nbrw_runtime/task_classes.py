@@ -17,6 +17,16 @@ _OF_A_CLASS = frozenset(
         "__qualname__", "__slotnames__", "__static_attributes__", "__weakref__", "_abc_impl",
     }
 )  # fmt: skip
+# What `enum` makes itself of the members and bases, which are written.
+_OF_AN_ENUM = frozenset(
+    {
+        "_all_bits_", "_boundary_", "_flag_mask_", "_hashable_values_", "_inverted_",
+        "_member_map_", "_member_names_", "_member_type_", "_new_member_", "_singles_mask_",
+        "_unhashable_values_", "_unhashable_values_map_", "_use_args_", "_value2member_map_",
+        "_value_repr_", "__new_member__",
+    }
+)  # fmt: skip
+_OF_A_MEMBER = frozenset({"_inverted_", "_name_", "_sort_order_", "_value_", "__objclass__"})
 _ON_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, by a class statement among others
 _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
@@ -63,13 +73,24 @@ def _add_enum(walker: Any, cls: type[enum.Enum]) -> None:
     for name, member in cls.__members__.items():
         walker.text("member", name, member.name)
         walker.named(f"member of {cls.__name__}", name, member.value)
+        more = {key: vars(member)[key] for key in vars(member) if key not in _OF_A_MEMBER}
+        if more:
+            walker.named(f"member of {cls.__name__}", name, more)
+    boundary, inherited = (getattr(c, "_boundary_", None) for c in (cls, cls.__base__))
+    if boundary is not inherited:
+        walker.named(f"class {cls.__name__}", "boundary", boundary)
     items = {
         key: value
         for key, value in vars(cls).items()
         if key not in cls.__members__
-        and (not key.startswith("_") or isinstance(value, types.FunctionType))
+        and (isinstance(value, types.FunctionType) or not _is_made_by_enum(key, value))
     }
     _add_items(walker, cls, items)
+
+
+def _is_made_by_enum(name: str, value: Any) -> bool:
+    made = getattr(getattr(value, "__func__", None), "__module__", "") == "enum"
+    return name in _OF_AN_ENUM or made
 
 
 def add_property(walker: Any, value: property) -> None:
