@@ -14,7 +14,8 @@ import re
 from nbrw_runtime.outputs import carriage
 from nbrw_runtime.tolerance import Tolerance
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+# As Python shows an object; any other hexadecimal number may be a result.
+_ADDRESS = re.compile(r"(\bat\s+)0x[0-9a-fA-F]{6,}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BLANKS = re.compile(r"[ \t]+")
 _PADDING = re.compile(r"(?<=[\[(]) | (?=[\])])")
@@ -83,7 +84,7 @@ def same_text(old: str, new: str, tolerance: Tolerance) -> bool:
 
 def plain(text: str) -> str:
     """Text without colours, what was overwritten, and memory addresses."""
-    return _ADDRESS.sub("0x", carriage(_ANSI.sub("", text)))
+    return _ADDRESS.sub(r"\g<1>0x", carriage(_ANSI.sub("", text)))
 
 
 def quoted(text: str) -> str:

@@ -126,6 +126,7 @@ def test_json_is_compared_by_values():
         f"{kind}, at `data[0].y[1]`: `0.3` instead of `0.2`"
     ]
     assert differences(shown("application/json", ["ab"]), shown("application/json", ["a", "b"]))
+    assert differences(shown("application/json", {"a": 1}), shown("application/json", {"a": True}))
 
 
 def test_the_tolerance_holds_for_all_kinds():

@@ -19,6 +19,10 @@ from nbrw_runtime.tolerance import DEFAULT, Tolerance, parse_tolerance
         ("a", "a", True),
         ("a", "b", False),
         ("<f at 0x7f0011223344>", "<f at 0x7fffffffff00>", True),
+        ("<f at\n0x7f0011223344>", "<f at\n0x7fffffffff00>", True),
+        # Not an address, but what was computed.
+        ("0x1a2b3c4d", "0xdeadbeef", False),
+        ("crc=0x1a2b3c4d", "crc=0xdeadbeef", False),
         ("x = 0.1", "x = 0.10000000000000001", True),
         ("x = 0.1", "x = 0.2", False),
         ("n = 10", "n = 11", False),
