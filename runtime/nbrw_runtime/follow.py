@@ -43,7 +43,11 @@ from nbrw_runtime.walk import Action, Audit, Step, Walk
 from nbrw_runtime.workdir import WorkDirectory
 from nbrw_runtime.written_files import WrittenFiles
 
-_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
+# What is said of a name that is not there, by whatever way it was looked up.
+_UNDEFINED = re.compile(
+    r"(?:(?:name|variable) '(?=\w+' is not defined)|^KeyError: '(?=\w+'$)|Can't get attribute '"
+    r"|cannot import name '(?=\w+' from '__main__')|module '__main__' has no attribute ')(\w+)"
+)
 _BLOB = re.compile(r"blob (sha256:[0-9a-f]{64})")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -414,11 +418,13 @@ class Follower:
         error = outputs.error
         expected = checkpoint is not None and checkpoint.status != "ok"
         allowed = self.allow_errors or "raises-exception" in cell.tags or expected
-        if error is not None and not allowed:
+        if error is not None:
             text = f"{error['ename']}: {_ANSI.sub('', error['evalue'])}"
             self._remake(text)
-            self._fail(cell.number, f"cell {cell.number} failed: {text}{self._hint(text)}", report)
-            return False
+            hint = self._hint(text)
+            if not allowed:
+                self._fail(cell.number, f"cell {cell.number} failed: {text}{hint}", report)
+                return False
         self.done.append(report)
         if self._settled:
             self.walk.will_run(cell)
