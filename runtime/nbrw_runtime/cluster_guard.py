@@ -89,10 +89,15 @@ async def scheduler_refusal(scheduler, who, image):
     return refusal(who, image, image_of(await scheduler.identity()), scheduler.address)
 
 
-def provide_tasks(path):
+def provide_tasks(paths):
     """Have this process know the functions that run around tasks, by the name they travel under."""
     if TASKS not in sys.modules:
         module = types.ModuleType(TASKS)
-        with open(path, encoding="utf-8") as stream:
-            exec(compile(stream.read(), f"<{TASKS}>", "exec"), module.__dict__)
+        text = ""
+        for path in paths:
+            with open(path, encoding="utf-8") as stream:
+                text += "".join(
+                    line for line in stream if not line.startswith("from nbrw_runtime.")
+                )
+        exec(compile(text, f"<{TASKS}>", "exec"), module.__dict__)
         sys.modules[TASKS] = module

@@ -30,8 +30,9 @@ _PROGRAM = """
 import sys, types
 if "nbrw_task_worker" not in sys.modules:
     module = types.ModuleType("nbrw_task_worker")
-    with open(text) as stream:
-        exec(compile(stream.read(), "<nbrw_task_worker>", "exec"), module.__dict__)
+    lines = [line for path in texts for line in open(path, encoding="utf-8")]
+    text = "".join(line for line in lines if not line.startswith("from nbrw_runtime."))
+    exec(compile(text, "<nbrw_task_worker>", "exec"), module.__dict__)
     sys.modules["nbrw_task_worker"] = module
     module.here = True
     module.configure(*orders)
@@ -43,7 +44,7 @@ class Attach:
     """Unpickled, it has a process know the module of `task_worker.py`, with these orders."""
 
     def __init__(self, orders: Sequence[Any]) -> None:
-        names = {"text": str(task_ship.SOURCE), "orders": tuple(orders)}
+        names = {"texts": task_ship.SOURCES, "orders": tuple(orders)}
         self._expression = f"exec({_PROGRAM!r}, {names!r})"
 
     def __reduce__(self) -> Any:

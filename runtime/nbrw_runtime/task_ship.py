@@ -14,9 +14,12 @@ from nbrw_runtime.by_value import joined, module_plugin, scheduler_plugin
 MODULE = "nbrw_task_worker"
 PLUGIN_NAME = "nbrw-tasks"
 
-#: What the module is made of: of the first alone, where nothing waits to be fetched.
-SOURCE = Path(__file__).with_name("task_worker.py")
-_PARTS = (SOURCE.name, "process_identity.py", "distributions.py", "task_outbox.py")
+#: What the module is made of where nothing waits to be fetched.
+SOURCES = tuple(str(Path(__file__).with_name(name)) for name in ("task_watch.py", "task_worker.py"))
+_PARTS = (
+    *(Path(path).name for path in SOURCES),
+    "process_identity.py", "distributions.py", "task_outbox.py",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)

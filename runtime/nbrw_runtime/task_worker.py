@@ -1,8 +1,9 @@
 """What runs around a task on a Dask worker: it stores results, and loads them.
 
-Workers have the notebook's environment, not nbrw: the text of this module is sent to them and
-becomes the module ``nbrw_task_worker`` there (:mod:`nbrw_runtime.task_ship`). So it imports nothing
-but the standard library, and what a worker has in any case.
+Workers have the notebook's environment, not nbrw: the text of this module is sent to them, behind
+that of `task_watch.py`, and becomes the module ``nbrw_task_worker`` there
+(:mod:`nbrw_runtime.task_ship`). So it imports nothing but that, the standard library, and what a
+worker has in any case.
 
 A worker appends to two files in the *spool*, a directory of one kernel: ``<name>.seg`` has the
 pickles of results one after the other, ``<name>.jsonl`` a line for each result, written when the
@@ -14,7 +15,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import importlib.util
 import io
 import itertools
 import json
@@ -28,20 +28,13 @@ import threading
 import time
 import uuid
 
+from nbrw_runtime.task_watch import _uses, note_change, watch
+
 LARGE = 1 << 16  # bytes of a buffer that is a blob of its own
 _SMALL = 4096  # bytes of a result that is stored whatever it cost to compute
 # A result is stored if to store and load it takes less than to compute it anew.
 _STORE_SECONDS = 0.0002
 _LOAD_SECONDS, _LOAD_BYTES = 0.0002, 1e9
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_CHANGES = frozenset(
-    {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
-     "os.chmod", "shutil.rmtree", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
-)  # fmt: skip
-_EVENTS = _CHANGES | {"open", "os.listdir", "os.scandir", "socket.connect"}
-
-SHOWS = "what the notebook shows"
-_CLUSTER = "what it asks of the cluster itself, such as other tasks"
 
 
 class Box:
@@ -56,21 +49,6 @@ class Box:
         return Box, (self.node,)
 
 
-class Uses(threading.local):
-    """What the task of this thread does with files, as far as Python sees it."""
-
-    active = False
-
-    def begin(self):
-        """A task begins."""
-        self.reads, self.changed, self.active = {}, "", True
-
-    def end(self):
-        """It has ended: what it read, and the first thing that it changed."""
-        self.active = False
-        return self.reads, self.changed
-
-
 class Place:
     """Where the results of one kernel's tasks go, and which directories are no task's inputs.
 
@@ -81,8 +59,6 @@ class Place:
         self.root, self.spool, self.software, self.rate = root, spool, tuple(software), rate
 
 
-_uses = Uses()
-_hooked = False
 _places: dict = {}  # by the name that tickets have; others may use the same worker
 _latest = Place("", "", ())
 here = False  # this is the notebook's own process, or one that a scheduler of Dask's own started
@@ -95,66 +71,9 @@ def configure(root, spool, software, name="", **more):
     """
     global _latest
     _latest = _places[name or spool] = Place(root, spool, software, **more)
-    _watch_files()
-    _watch_clients()
-    _watch_scheduler()
+    watch()
     with contextlib.suppress(ImportError):
         import numpy.random  # noqa: F401  (its generator is looked at before each task)
-
-
-def _hook(event, arguments):
-    if not _uses.active or event not in _EVENTS:
-        return  # (to ask for a frame is an event, too)
-    # An import lists Python's path and keeps what it has compiled: not the task's doing.
-    importing = sys._getframe(1).f_code.co_filename.startswith("<frozen importlib")
-    if event == "open":
-        path, mode, flags = arguments
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return
-        name = os.path.abspath(os.fsdecode(path))
-        if (isinstance(mode, str) and set(mode) & set("wax+")) or (flags or 0) & _WRITES:
-            if not importing and not name.startswith(("/dev/", "/proc/")):
-                _uses.changed = _uses.changed or name
-        elif not name.startswith(("/proc/", "/sys/", "/dev/")):
-            _uses.reads.setdefault(_source(name) if importing else name, None)
-    elif importing:
-        return
-    elif event in ("os.listdir", "os.scandir"):
-        _uses.reads.setdefault(os.path.abspath(os.fsdecode(arguments[0] or ".")) + "/", None)
-    elif event in _CHANGES:
-        _uses.changed = _uses.changed or f"{event} {arguments[0]}"
-    elif event == "socket.connect":
-        _uses.changed = _uses.changed or f"a connection to {arguments[1]}"
-
-
-def _source(path):
-    with contextlib.suppress(ValueError):
-        return importlib.util.source_from_cache(path)
-    return path
-
-
-def _watch_files():
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        sys.addaudithook(_hook)
-
-
-#: What tasks may use that lives in the scheduler, and the methods that all uses go through.
-_IN_SCHEDULER = (
-    ("distributed.event", "Event", ("_verify_running",)),
-    ("distributed.variable", "Variable", ("_verify_running",)),
-    ("distributed.queues", "Queue", ("_verify_running",)),
-    ("distributed.client", "Client", ("publish_dataset", "unpublish_dataset", "get_dataset",
-                                      "list_datasets", "set_metadata", "get_metadata")),
-)  # fmt: skip
-
-
-def _watch_scheduler():
-    for module, name, methods in _IN_SCHEDULER:
-        kind = getattr(sys.modules.get(module), name, None)
-        for method in methods if kind is not None else ():
-            watch_calls(kind, method, f"what a {name} of Dask's stands for")
 
 
 def run(ticket, box, inputs):
@@ -199,72 +118,9 @@ class _WithoutChance:
         return value
 
 
-def note_change(what):
-    """The task of this thread changes something; returns whether there is one."""
-    if _uses.active:
-        _uses.changed = _uses.changed or what
-    return _uses.active
-
-
-def in_task():
-    """Whether this thread executes a task."""
-    return _uses.active
-
-
 def note_unsafe(ticket, reason, reads=None):
     """Found out after the task: neither it nor anything that depends on it may be used again."""
     _segment(ticket).note(ticket, 0.0, reason, reads, unsafe=True)
-
-
-def watch_calls(owner, name, what, counts=lambda *arguments: True):
-    """Have it count as a change of ``what`` if a task calls this method."""
-    original = getattr(owner, name)
-    if getattr(original, "_nbrw_watch", False):
-        return
-
-    def watched(self, *arguments, **options):
-        if _uses.active and counts(*arguments):
-            note_change(what)
-        return original(self, *arguments, **options)
-
-    watched._nbrw_watch = True  # type: ignore[attr-defined]
-    setattr(owner, name, watched)
-
-
-def _watch_clients():
-    """What a task asks the cluster, or starts there, nobody sees."""
-    client = getattr(sys.modules.get("distributed.client"), "Client", None)
-    if client is not None:
-        watch_calls(client, "sync", _CLUSTER)
-        watch_calls(client, "_send_to_scheduler", _CLUSTER, _starts)
-
-
-def _starts(message):
-    return str(message.get("op")).startswith("update-graph")
-
-
-class _Stream:
-    def __init__(self, stream):
-        self._stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
-
-    def write(self, text):
-        note_change(SHOWS)
-        return self._stream.write(text)
-
-
-def watch_prints():
-    """Have it count as a change if a task prints. Streams are replaced, or their class patched."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None or type(stream) is _Stream:
-            continue
-        try:
-            watch_calls(type(stream), "write", SHOWS)
-        except TypeError:  # a class of Python's own
-            setattr(sys, name, _Stream(stream))
 
 
 def run_unless(ticket, box, inputs, candidates):
