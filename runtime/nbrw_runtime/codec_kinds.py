@@ -68,16 +68,20 @@ def _reduce_packed(pickler: Any, pack: Packed) -> Any:
 
 
 class Lost:
-    """State outside the namespace that could not be stored: to bring it back fails with why."""
+    """State outside the namespace that could not be stored: to bring it back fails with why.
 
-    def __init__(self, reason: str) -> None:
+    ``change`` tells states apart that are not stored for the same reason.
+    """
+
+    def __init__(self, reason: str, change: int = 0) -> None:
         self.reason = reason
+        self.change = change
 
     def __reduce__(self) -> Any:
-        return _fail, (self.reason,)
+        return _fail, (self.reason, self.change) if self.change else (self.reason,)
 
 
-def _fail(reason: str) -> Any:
+def _fail(reason: str, change: int = 0) -> Any:
     raise RestoreError(reason)
 
 

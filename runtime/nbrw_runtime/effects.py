@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from nbrw_runtime.effect_rules import assignment_matters, call_matters
 from nbrw_runtime.names import parsed
+from nbrw_runtime.versions import PRIVATE
 
 _MAGIC = re.compile(r"^\s*(?:\w[\w, ]*=\s*)?%{1,2}(\w+)(.*)$", re.MULTILINE)
 # These measure, show, or do what every kernel of ours does anyway.
@@ -97,6 +98,8 @@ def hidden_effect(
     it changed, ``imported`` what names were imported as, by this cell or before it, and ``called``
     the effects of functions that it may call.
     """
+    if PRIVATE in changed:
+        return "it sets environment variables that look private"
     found = effects_of(source)
     if found.magic:
         return found.magic

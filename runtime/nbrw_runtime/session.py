@@ -37,7 +37,7 @@ from nbrw_runtime.recipe import RecipeCell, load_document
 from nbrw_runtime.records import from_json, to_json
 from nbrw_runtime.session_file import UNSWEPT, Session, write_atomically
 from nbrw_runtime.state import StateTracker, type_name
-from nbrw_runtime.state_providers import Baseline, secret_variables
+from nbrw_runtime.state_providers import Baseline
 from nbrw_runtime.still_running import still_running
 from nbrw_runtime.store import DirectoryStore, StackedStore
 
@@ -189,7 +189,7 @@ class KernelSession:
         tasks, blobs = self.tasks.collect()
         files, removed, unstored = self._files.left_by(cell.number, self._window())
         notes = []
-        secrets = secret_variables(self.baseline)
+        secrets = self.baseline.private()
         if secrets:
             notes.append(
                 f"environment variables that look private are not stored: {', '.join(secrets)}"

@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime import codec_files, library_settings, state_registry
-from nbrw_runtime.codec_kinds import packed
+from nbrw_runtime.codec_kinds import Lost, packed
 from nbrw_runtime.interpreter_state import Interpreter
 from nbrw_runtime.ipython_state import Shell
 from nbrw_runtime.logging_state import Loggers
-from nbrw_runtime.versions import PREFIX
+from nbrw_runtime.versions import PREFIX, PRIVATE
 
 _SECRET = re.compile(r"(token|secret|passw|credential|api_?key|private|auth)", re.IGNORECASE)
-# Set by libraries when they are loaded, to the same value everywhere, or to their own process' id.
-_BY_LIBRARIES = (
-    "KMP_", "MPLBACKEND", "PYDEVD_", "CLICOLOR", "PAGER", "GIT_PAGER", "FORCE_COLOR", "__DASK_",
-)  # fmt: skip
+# Set by libraries when they are loaded: to their process' id and the like, or to these values.
+_BY_LIBRARIES = ("PYDEVD_", "__DASK_")
+_USUAL = {"KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Baseline:
         self.cwd = cwd
         codec_files.runs_in(author_cwd, cwd)
         self.environ = dict(os.environ)
+        self._private: dict[str, str | None] = {}  # as last looked at,
+        self._private_changes = 0  # and how often that was not as before
         self._environ_data = dict(os.environ._data)  # type: ignore[attr-defined]
         self.path = list(sys.path)
         self.locale = locale.setlocale(locale.LC_ALL)
@@ -64,6 +65,7 @@ class Baseline:
         ours = (
             Provider(PREFIX + "cwd>", self._get_cwd, self._set_cwd),
             Provider(PREFIX + "environ>", self._get_environ, self._set_environ),
+            Provider(PRIVATE, self._get_private, self._set_private),
             Provider(PREFIX + "sys.path>", self._get_path, self._set_path),
             Provider(PREFIX + "random>", _get_random, _set_random),
             Provider(PREFIX + "warnings>", _get_warnings, _set_warnings),
@@ -102,20 +104,48 @@ class Baseline:
         changed = {
             name: text
             for name, text in now.items()
-            if self.environ.get(name) != text and _is_storable(name)
+            if self.environ.get(name) != text and _is_storable(name, text)
         }
         gone = sorted(set(self.environ) - set(now))
         return (changed, gone) if changed or gone else None
 
     def _set_environ(self, value: Any) -> None:
         changed, gone = value or ({}, [])
-        for name in [name for name in os.environ if _is_storable(name)]:
-            if name not in self.environ:
-                del os.environ[name]
-        os.environ.update({n: text for n, text in self.environ.items() if _is_storable(n)})
+        self._set_back(_is_storable)
         os.environ.update(changed)
         for name in gone:
             os.environ.pop(name, None)
+
+    def _get_private(self) -> Any:
+        """Not what they are: nothing that is derived from their values leaves the process."""
+        if os.environ._data == self._environ_data:  # type: ignore[attr-defined]
+            now: dict[str, str | None] = {}
+        else:
+            now = {name: os.environ.get(name) for name in self.private()}
+        if now != self._private:
+            self._private, self._private_changes = now, self._private_changes + 1
+        if not now:
+            return None
+        why = f"environment variables that look private are not stored: {', '.join(now)}"
+        return Lost(why, self._private_changes)
+
+    def _set_private(self, value: Any) -> None:
+        self._set_back(lambda name, text: _SECRET.search(name) is not None)
+
+    def _set_back(self, which: Callable[[str, str], bool]) -> None:
+        """Set these variables to what they were at the start."""
+        for name, text in list(os.environ.items()):
+            if name not in self.environ and which(name, text):
+                del os.environ[name]
+        os.environ.update({n: text for n, text in self.environ.items() if which(n, text)})
+
+    def private(self) -> list[str]:
+        """Environment variables that the notebook set and that look too private to be stored."""
+        return sorted(
+            name
+            for name, text in os.environ.items()
+            if self.environ.get(name) != text and _SECRET.search(name)
+        )
 
     def _get_path(self) -> Any:
         added = [
@@ -147,17 +177,10 @@ def _named(found: Mapping[str, Functions]) -> list[Provider]:
     return [Provider(f"{PREFIX}{n}>", get, set_) for n, (get, set_) in found.items()]
 
 
-def _is_storable(name: str) -> bool:
-    return not _SECRET.search(name) and not name.startswith(_BY_LIBRARIES)
-
-
-def secret_variables(baseline: Baseline) -> list[str]:
-    """Environment variables that the notebook set and that look too private to be stored."""
-    return sorted(
-        name
-        for name, text in os.environ.items()
-        if baseline.environ.get(name) != text and _SECRET.search(name)
-    )
+def _is_storable(name: str, text: str) -> bool:
+    if _SECRET.search(name) or name.startswith(_BY_LIBRARIES):
+        return False
+    return _USUAL.get(name) != text
 
 
 def _get_random() -> Any:

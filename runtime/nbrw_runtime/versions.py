@@ -24,6 +24,8 @@ FILE_PREFIX = "file:"
 GENERATORS = frozenset(PREFIX + n for n in ("random>", "numpy.random>", "torch.random>"))
 #: What cells did that neither a name nor a file shows: the version stands for all of it, in order.
 EFFECTS = PREFIX + "effects>"
+#: Environment variables that look private: that they changed is known, and by which cell.
+PRIVATE = PREFIX + "private environ>"
 #: Versions that begin so are what nobody knows, as a cell runs.
 UNKNOWN = "of cell "
 #: Of no code.

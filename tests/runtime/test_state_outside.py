@@ -14,6 +14,7 @@ import pytest
 from nbrw_runtime import state_registry
 from nbrw_runtime.codec import LoadContext, SaveContext, dump, load
 from nbrw_runtime.errors import RestoreError
+from nbrw_runtime.records import to_json
 from nbrw_runtime.session_file import Session
 from nbrw_runtime.state_providers import Baseline
 from nbrw_runtime.store import MemoryStore
@@ -50,6 +51,12 @@ SCENARIOS = {
     "the size of a field of a table": (
         ["import csv", "csv.field_size_limit(99) and None"],
         "print(csv.field_size_limit())", "rrX"),
+    "an environment variable that looks private": (
+        ["import os\nwho = 'me'\nn = 1", "os.environ['AUTHOR'] = who", "n += 1"],
+        "print(os.environ['AUTHOR'], n)", "rXrX"),
+    "a variable that the shell and libraries set": (
+        ["import os\nos.environ['FORCE_COLOR'] = '0'\nos.environ['KMP_AFFINITY'] = 'none'"],
+        "print(os.environ['FORCE_COLOR'], os.environ['KMP_AFFINITY'])", "rX"),
     "functions of a library's one generator": (
         ["from numpy.random import randn\nfrom random import random, seed",
          "import numpy as np\nnp.random.seed(0)\nseed(4)", "n = 1"],
@@ -89,6 +96,29 @@ def test_what_lies_in_no_variable_is_there_for_a_cell_that_runs(name, tmp_path):
     repeat = Repeat(tmp_path / "repeat", recipe, store, after)
     assert repeat.outputs == plain_run(tmp_path / "plain", after)
     assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
+
+
+@pytest.mark.parametrize(
+    ("cell", "new", "expected"),
+    [
+        (0, "x = 2", "XXrrX"),
+        (1, "import os\nos.environ['AUTHOR'] = 'you'", "rXXXX"),
+        (2, "del os.environ['AUTHOR']", "rXXXX"),
+        (4, "print(x + 1)", "rXrrX"),
+    ],
+)
+def test_who_reads_a_private_variable_runs_if_it_is_set_otherwise(cell, new, expected, tmp_path):
+    """And its value is in no store, nor in what is said of it."""
+    sources = ["x = 1", "import os\nos.environ['AUTHOR'] = 'me-myself'",
+               "y = 1", "print(len(os.environ.get('AUTHOR', '')))", "print(x)"]  # fmt: skip
+    recipe, store = audit(tmp_path / "audit", sources)
+    after = [*sources[:cell], new, *sources[cell + 1 :]]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, after)
+    assert repeat.outputs == plain_run(tmp_path / "plain", after)
+    assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
+    assert not any(b"me-myself" in path.read_bytes() for path in store.root.rglob("*")
+                   if path.is_file())  # fmt: skip
+    assert "me-myself" not in str([to_json(c) for c in recipe.checkpoints])
 
 
 @pytest.mark.parametrize(
