@@ -20,6 +20,7 @@ import cloudpickle
 
 from nbrw_runtime import codec_kinds, codec_refused
 from nbrw_runtime.codec_refused import Unstorable
+from nbrw_runtime.codec_singletons import held_apart
 from nbrw_runtime.digest import Digest, digest_bytes, digest_json
 from nbrw_runtime.errors import RestoreError
 from nbrw_runtime.mutables import inside_containers, is_leaf, is_mutable
@@ -207,7 +208,7 @@ def dump(
     State outside the namespace (names such as ``<nbrw:x>``) is never an Omit: what is brought back
     then is an error that says why, so that the cell is run again.
     """
-    found = _dump(dict(objects), context, keep_views)
+    found = _dump(held_apart(objects), context, keep_views)
     name = next(iter(objects), "")
     if isinstance(found, Omit) and name.startswith(PREFIX):
         found = _dump({name: codec_kinds.Lost(found.reason)}, context, keep_views)

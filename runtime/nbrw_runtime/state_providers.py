@@ -214,7 +214,11 @@ def _get_decimal() -> Any:
 
 
 def _set_decimal(value: Any) -> None:
-    decimal.setcontext((value or decimal.DefaultContext).copy())
+    # In place: names may hold it.
+    now, wanted = decimal.getcontext(), (value or decimal.DefaultContext).copy()
+    for part in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+        setattr(now, part, getattr(wanted, part))
+    now.traps, now.flags = wanted.traps, wanted.flags  # type: ignore[misc]
 
 
 def _get_warnings() -> Any:

@@ -57,6 +57,17 @@ SCENARIOS = {
     "a variable that the shell and libraries set": (
         ["import os\nos.environ['FORCE_COLOR'] = '0'\nos.environ['KMP_AFFINITY'] = 'none'"],
         "print(os.environ['FORCE_COLOR'], os.environ['KMP_AFFINITY'])", "rX"),
+    "the environment by another name": (
+        ["from os import environ\nimport os", "kept = {'env': os.environ}"],
+        "environ['NBRW_E'] = 'a'\nprint(os.environ['NBRW_E'], kept['env'] is environ)", "rrX"),
+    "the context of decimals by a name": (
+        ["import decimal\nctx = decimal.getcontext()", "ctx.prec = 5"],
+        "print(decimal.Decimal(1) / 3)\nctx.prec = 6\nprint(decimal.Decimal(1) / 3)", "rrX"),
+    "a module's list and dictionary by another name": (
+        ["import sys, warnings\nfrom sys import path\nfrom warnings import filters",
+         "import dask.config\nconf = dask.config.config"],
+        "path.append('/nbrw')\nprint(sys.path[-1], filters is warnings.filters)\n"
+        "print(conf is dask.config.config)", "rrX"),
     "functions of a library's one generator": (
         ["from numpy.random import randn\nfrom random import random, seed",
          "import numpy as np\nnp.random.seed(0)\nseed(4)", "n = 1"],
