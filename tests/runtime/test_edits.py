@@ -162,6 +162,16 @@ SCENARIOS = {
     "a print after an option of pandas": (
         OPTIONS, at(OPTIONS, c3="print(pd.Series([2/3]))"), "rrX"),
     "a decimal context": (DECIMAL, at(DECIMAL, c2="decimal.getcontext().prec = 4"), "rXX"),
+    "a name with two underscores": (
+        ["__version__ = '1'\nn: int = 1", "print(__version__, __name__)", "m: int = n", "print(n)"],
+        ["__version__ = '2'\nn: int = 1", "print(__version__, __name__)", "m: int = n", "print(n)"],
+        "XXrr"),
+    "a name with two underscores, its reader": (
+        ["__version__ = '1'", "print(__version__)"],
+        ["__version__ = '1'", "print(__version__, 2)"], "rX"),
+    "a name of the module's own that is bound to something else": (
+        ["__doc__ = 'one'", "print(__doc__)", "print(1)"],
+        ["__doc__ = 'two'", "print(__doc__)", "print(1)"], "XXr"),
     "a setting that a restored cell takes back": (
         ["import os\nos.environ['NBRW_V'] = '1'", "print(1)", "del os.environ['NBRW_V']", "z = 1"],
         ["import os\nos.environ['NBRW_V'] = '1'", "print(2)", "del os.environ['NBRW_V']",
