@@ -19,6 +19,7 @@ from nbrw_builder.audit_traces import await_traces
 from nbrw_builder.audit_way import Again, AsLeft, Foreseen, Rules, Way
 from nbrw_builder.kernelspec import Kernel
 from nbrw_builder.progress import Progress
+from nbrw_runtime.again import missing_name
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.digest import canonical_json
 from nbrw_runtime.errors import CellError, RestoreError, StorageError
@@ -28,7 +29,6 @@ from nbrw_runtime.session_file import Session, write_session
 from nbrw_runtime.walk import Action, Step
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,10 @@ class Execution:
         job.progress.cell_ended(cell.number, "failed" if error else "run", seconds, reason)
         if error is not None:
             text = f"{error.get('ename', 'error')}: {_ANSI.sub('', error.get('evalue', ''))}"
-            missing = _UNDEFINED.search(text)
-            if missing and self._names.is_hidden(missing[1]):
+            missing = missing_name(text)
+            if missing and self._names.is_hidden(missing):
                 self.record.checkpoints.remove(cell.number)
-                why = f"`{missing[1]}` is used in a way that cannot be foreseen"
+                why = f"`{missing}` is used in a way that cannot be foreseen"
                 raise Again(why, everything=True)
             if fails:
                 await kernel.sweep()  # so that what is kept is sure

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from nbrw_runtime.errors import IntegrityError, NbrwError
+
+# What is said of a name that is not there, by whatever way it was looked up.
+_UNDEFINED = re.compile(
+    r"(?:(?:name|variable) '(?=\w+' is not defined)|^KeyError: '(?=\w+'$)|Can't get attribute '"
+    r"|cannot import name '(?=\w+' from '__main__')|module '__main__' has no attribute ')(\w+)"
+)
 
 
 class Again(Exception):
@@ -24,3 +31,9 @@ class BlobError(IntegrityError):
 
     def __init__(self, message: str) -> None:
         NbrwError.__init__(self, message)
+
+
+def missing_name(text: str) -> str:
+    """The name that a cell which failed with this looked for in the notebook; "" if it did not."""
+    found = _UNDEFINED.search(text)
+    return found[1] if found else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime.accesses import Used, used
-from nbrw_runtime.again import Again, BlobError
+from nbrw_runtime.again import Again, BlobError, missing_name
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.compare import IGNORE_TAG, is_ignored
 from nbrw_runtime.comparing import Comparing
@@ -43,11 +43,6 @@ from nbrw_runtime.walk import Action, Audit, Step, Walk
 from nbrw_runtime.workdir import WorkDirectory
 from nbrw_runtime.written_files import WrittenFiles
 
-# What is said of a name that is not there, by whatever way it was looked up.
-_UNDEFINED = re.compile(
-    r"(?:(?:name|variable) '(?=\w+' is not defined)|^KeyError: '(?=\w+'$)|Can't get attribute '"
-    r"|cannot import name '(?=\w+' from '__main__')|module '__main__' has no attribute ')(\w+)"
-)
 _BLOB = re.compile(r"blob (sha256:[0-9a-f]{64})")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -498,10 +493,7 @@ class Follower:
 
     def _hint(self, text: str) -> str:
         """Why a name that the cell asked for is not there. Raises Again if it could be."""
-        missing = _UNDEFINED.search(text)
-        if missing is None:
-            return ""
-        name = missing[1]
+        name = missing_name(text)
         if name in self.walk.now.sources and name not in self._live and not self.everything:
             raise Again(self.forced, f"`{name}` is used in a way that cannot be foreseen", True)
         found = self.walk.now.omitted.get(name)
