@@ -190,6 +190,7 @@ class Follower:
             self._results = []
 
     def _follow(self, kernel: RepeatKernel | None) -> None:
+        self.files.begin(None if kernel is None else self.scratch / "before")
         for cell in self.cells.values():
             step = self.walk.decide(cell, self.forced.get(cell.number, ""))
             more = {n: why for n, why in self.walk.demanded.items() if n not in self.forced}

@@ -121,7 +121,11 @@ def run_repeat(recipe: Recipe, options: RepeatOptions, watch: Watch = lambda tex
                 notes.append(again.reason)
                 runs, forced = True, again.forced
                 everything = everything or again.everything
-                files.rewind()
+                notes += [
+                    f"{path} is not as it was when the repeat began: a cell changed it, and then "
+                    "all was begun again"
+                    for path in files.rewind()
+                ]
                 work.open(recipe.dependencies)
         notes += caller.notes
         if caller.why_not and options.keep and runs and caller.why_not not in notes:

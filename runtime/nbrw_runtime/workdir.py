@@ -99,6 +99,17 @@ class WorkDirectory:
             if more:
                 self.changed[path] = f"has {more[0]}, which the author had not"
 
+    def is_ours(self, path: str) -> bool:
+        """Whether a repeat, this one or an earlier, made the file of this author's path."""
+        place = self.place(path)
+        return place is not None and str(place.relative_to(self.root)) in self._files
+
+    def is_brought(self, path: str) -> bool:
+        """Whether the input at this author's path is the image's, and :meth:`open` brings it."""
+        place = self.place(path)
+        name = "" if place is None else str(place.relative_to(self.root))
+        return name in self._brought and os.path.exists(image_path(path))
+
     def _is_callers(self, place: Path) -> bool:
         return place.exists() and str(place.relative_to(self.root)) not in self._files
 
@@ -241,9 +252,10 @@ class WorkDirectory:
     def _read_manifest(self) -> None:
         try:
             value = json.loads((self.root / MANIFEST).read_bytes())
-            self._links = [str(name) for name in value.get("links", ())]
-            self._files = {str(k): str(v) for k, v in value.get("files", {}).items()}
-            self._brought = {str(name) for name in value.get("brought", ())}
+            files = {str(k): str(v) for k, v in value.get("files", {}).items()}
+            self._links += [str(name) for name in value.get("links", ())]
+            self._files = files | self._files  # what this repeat wrote is known better here
+            self._brought |= {str(name) for name in value.get("brought", ())}
         except (OSError, ValueError, AttributeError):
             return
 

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from nbrw_runtime.dependency import Data, DataState
+from nbrw_runtime import workdir
+from nbrw_runtime.dependency import Data, DataState, Dependencies
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.file_watch import FileWatch
 from nbrw_runtime.workdir import WorkDirectory
@@ -62,3 +63,39 @@ def test_before_all_is_done_again_known_results_go_and_unknown_files_stay(watch,
     watch.rewind()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "other.txt"]
     assert watch.changes() == {f"{HOME}/other.txt": "new"}
+
+
+@pytest.mark.parametrize("act", ["appended", "removed"])
+@pytest.mark.parametrize("owner", ["author", "caller"])
+def test_before_all_is_done_again_inputs_are_as_they_were(act, owner, tmp_path, monkeypatch):
+    """Whoever has them; and that they are again is no change of the next cell's."""
+    monkeypatch.setattr(workdir, "image_path", lambda path: f"{tmp_path}/image{path}")
+    place, source = tmp_path / "work/in.csv", tmp_path / "image/home/ada/in.csv"
+    for path in (source, place)[: 2 if owner == "caller" else 1]:
+        path.parent.mkdir(parents=True)
+        path.write_text("1" if path is source else "mine")
+    place.parent.mkdir(exist_ok=True)
+    data = (
+        Data(f"{HOME}/in.csv", DataState.READ, (1,), digest=digest_bytes(b"1"), size=1),
+        Data(f"{HOME}/in.csv", DataState.WRITTEN, (2,)),
+    )
+    work = WorkDirectory(place.parent, HOME)
+    work.open(Dependencies(data=data))
+    watch = FileWatch(work, data)
+    for _ in range(2):
+        watch.begin(tmp_path / "aside")
+        assert watch.changes() == {}
+        assert place.read_text() == ("mine" if owner == "caller" else "1")
+        place.write_text("more") if act == "appended" else place.unlink()
+        assert watch.rewind() == []
+        work.open(Dependencies(data=data))
+
+
+def test_an_input_that_cannot_be_put_back_is_named(tmp_path, monkeypatch):
+    """A large one that no cell of the audit wrote is not copied."""
+    monkeypatch.setattr("nbrw_runtime.file_watch.MOST", 0)
+    (tmp_path / "in.csv").write_text("1")
+    watch = FileWatch(WorkDirectory(tmp_path, HOME), DATA)
+    watch.begin(tmp_path / "aside")
+    (tmp_path / "in.csv").write_text("22")
+    assert watch.rewind() == [f"{HOME}/in.csv"]
