@@ -409,8 +409,7 @@ class Follower:
             **self._compared(cell, step, outputs.outputs),
         )
         files = self.files.changes()
-        ours = {p: Digest(d) for p, d in files.items() if d and d.startswith("sha256:")}
-        self.work.note_written(ours)
+        self.work.note_written({path: digest for path, digest in files.items() if digest})
         error = outputs.error
         expected = checkpoint is not None and checkpoint.status != "ok"
         allowed = self.allow_errors or "raises-exception" in cell.tags or expected

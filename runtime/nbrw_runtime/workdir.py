@@ -176,8 +176,11 @@ class WorkDirectory:
                 self._make_directory(stored, place)
             return
         source = None if stored.link else blob(stored.digest)
-        if os.path.lexists(place) and not stored.link:
-            if place.is_file() and digest_file(place)[0] == stored.digest:
+        if os.path.lexists(place):
+            if stored.link:
+                if place.is_symlink() and os.readlink(place) == stored.link:
+                    return
+            elif place.is_file() and digest_file(place)[0] == stored.digest:
                 return
             if not (place.is_symlink() and name in self._links) and not self._is_ours(name, place):
                 raise UsageError(
@@ -187,8 +190,8 @@ class WorkDirectory:
             place.unlink()
         place.parent.mkdir(parents=True, exist_ok=True)
         if source is None:
-            with contextlib.suppress(FileExistsError):
-                place.symlink_to(stored.link)
+            place.symlink_to(stored.link)
+            self._files[name] = _leads_to(place)
             return
         temporary = place.with_name(f".{place.name}.nbrw-new")
         try:
@@ -219,14 +222,24 @@ class WorkDirectory:
     def _is_ours(self, name: str, place: Path) -> bool:
         """Whether an earlier repeat made this file and nobody changed it since."""
         known = self._files.get(name)
+        if place.is_symlink() and known == _leads_to(place):
+            return True
         return known is not None and place.is_file() and str(digest_file(place)[0]) == known
 
-    def note_written(self, paths: Mapping[str, Digest]) -> None:
-        """Files that a cell of this repeat wrote are ours from now on."""
+    def note_written(self, paths: Mapping[str, Digest | str]) -> None:
+        """Files and links that a cell of this repeat wrote are ours from now on.
+
+        With the digests of files; what has none is no file.
+        """
         for path, digest in paths.items():
             place = self.place(path)
-            if place is not None:
-                self._files[str(place.relative_to(self.root))] = str(digest)
+            if place is None:
+                continue
+            name = str(place.relative_to(self.root))
+            if place.is_symlink():
+                self._files[name] = _leads_to(place)
+            elif str(digest).startswith("sha256:"):
+                self._files[name] = str(digest)
 
     def close(self) -> None:
         """Remove the links that were made, and directories that are empty then; results stay."""
@@ -271,3 +284,8 @@ class WorkDirectory:
                 write_atomically(path, json.dumps(value, indent=1).encode() + b"\n")
             else:
                 path.unlink(missing_ok=True)
+
+
+def _leads_to(link: Path) -> str:
+    """What the manifest says of a link, where it has a file's digest."""
+    return f"link to {os.readlink(link)}"

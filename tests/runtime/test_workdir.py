@@ -1,6 +1,7 @@
 """The work directory: inputs come and go, the caller's files stay."""
 
 import json
+import os
 
 import pytest
 
@@ -191,3 +192,25 @@ def test_links_of_a_killed_repeat_are_known_and_removed(work, image):
     assert later.changed == {}
     later.close()
     assert names(work) == []
+
+
+def test_a_link_of_ours_is_led_elsewhere_and_one_of_the_callers_is_not(work):
+    """One that a cell made in this repeat, or that an earlier repeat placed, is ours."""
+    link = work.root / "latest"
+    first, second = (
+        StoredFile(f"{CWD}/latest", digest_bytes(b""), 0, link=name) for name in ("a", "b")
+    )
+    work.root.joinpath("c").mkdir()
+    link.symlink_to("c")
+    work.note_written({first.path: "directory"})
+    work.restore_files([first], [], None)
+    assert os.readlink(link) == "a"
+    later = WorkDirectory(work.root, CWD)
+    later.open(Dependencies())
+    later.restore_files([second], [], None)
+    assert os.readlink(link) == "b"
+    link.unlink()
+    link.symlink_to("mine")
+    with pytest.raises(UsageError, match="another file of this name"):
+        later.restore_files([first], [], None)
+    assert os.readlink(link) == "mine"
