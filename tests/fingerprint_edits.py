@@ -222,6 +222,12 @@ edits(
 )
 edits("strenum", "import enum\nclass F(str,enum.Enum):\n    A='a'\ntask=[F.A]", ("'a'", "'b'"))
 edits(
+    "abstract class with registered ones",
+    "import abc\nclass A(abc.ABC): pass\nclass B: pass\nA.register(int)\nA.register(str)\nA.register(B)\ntask=lambda x:isinstance(x,A)",
+    ("A.register(int)", "A.register(float)"),
+    ("register(B)", "register(A)"),
+)
+edits(
     "enum's other members",
     "import enum\nclass K(enum.Enum):\n    A=1\n    B=2\n    __w=5\n    @classmethod\n    def _missing_(c,v): return c.A\n    @property\n    def _p(s): return 3\n    @staticmethod\n    def _s(): return 4\nK._late=6\nK.A.w=7\ntask=lambda x:K(9)",
     ("return c.A", "return c.B"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import enum
 import functools
 import types
+from _abc import _get_dump
 from typing import Any
 
 from nbrw_runtime.task_code import add_installed, importable_name
@@ -55,7 +56,18 @@ def add_class(walker: Any, cls: type) -> None:
                 _add_enum(walker, cls)
             else:
                 _add_items(walker, cls, vars(cls))
+            _add_registered(walker, cls)
             walker.text("end of class")
+
+
+def _add_registered(walker: Any, cls: type) -> None:
+    """The classes that an abstract one counts as its own, as `isinstance` asks it."""
+    if "_abc_impl" not in vars(cls):
+        return
+    found = [cls for cls in (reference() for reference in _get_dump(cls)[0]) if cls is not None]
+    if found:
+        walker.text("registered", str(len(found)))
+        walker.parts(found)
 
 
 def _add_items(walker: Any, cls: type, items: Any) -> None:
