@@ -50,6 +50,25 @@ values(
     "different",
     "a change would show in both",
 )
+NODES = "import numpy as np\nclass N: pass\na, b, c, d = N(), N(), N(), N()\na.n = {c, 1, 'x'}; b.n = {c}"
+values("sets that share", "[a, b, c]", "[a, b, d]", "different", "c is in both", NODES)
+values("sets and who is in them", "[{a}, a]", "[{a}, b]", "different", "which one", NODES)
+values("frozenset", "[frozenset([a]), a]", "[frozenset([a]), b]", "different", "which", NODES)
+values("sets in sets", "[{(c, 1), (c, 2)}]", "[{(c, 1), (d, 2)}]", "different", "one or two", NODES)
+TWO = "from dask._task_spec import Task, List\nX = [1]\ndef f(*a): return X\ndef g(*a): return 1"
+for name, before, after in (
+    ("a list as two arguments", "g, X, X", "g, X, [1]"),
+    ("a list as argument and in another", "g, X, k={'a': X}", "g, X, k={'a': [1]}"),
+    ("a list as argument and global", "f, X", "f, [1]"),
+    (
+        "a list as argument and in a task inside",
+        "g, X, Task(None, g, X)",
+        "g, X, Task(None, g, [1])",
+    ),
+):
+    task = "{{'t': Task('t', {})}}"
+    values(name, task.format(before), task.format(after), "different", "a change shows", TWO)
+    values(f"{name}, again", task.format(before), task.format(before), "same", "as before", TWO)
 values("large integer", "[10**30]", "[10**30 + 1]", "different", "content")
 values("array dtype", "np.arange(4, dtype='i4')", "np.arange(4, dtype='i8')", "different", "type")
 values("array shape", "np.zeros((2, 3))", "np.zeros((3, 2))", "different", "shape")

@@ -38,8 +38,7 @@ def add_set(walker: Any, values: Any) -> None:
     if type(values) is set and walker.again(values):
         return
     walker.text(type(values).__name__, str(len(values)))
-    for part in sorted(walker.part(value) for value in values):
-        walker.out += part
+    walker.parts(values)
 
 
 def add_bytearray(walker: Any, value: Any) -> None:

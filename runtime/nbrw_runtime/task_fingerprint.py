@@ -52,7 +52,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Literal:
     """What a literal of a task comes to. ``strings``: all texts in it; ``texts``: those that may
-    name a file; ``words``: names of globals that code in it looks up by texts.
+    name a file; ``words``: names of globals that code in it looks up by texts; ``objects``: those
+    in it that others may notice they share, in an order that the content gives.
     """
 
     digest: bytes
@@ -60,6 +61,7 @@ class Literal:
     outside: tuple[str, ...]
     words: frozenset[str]
     strings: tuple[str, ...]
+    objects: tuple[Any, ...] = ()
 
 
 class Fingerprinter:
@@ -234,6 +236,7 @@ class _Call:
             tuple(walker.outside),
             frozenset(walker.reads_frame),
             tuple(walker.texts),
+            walker.objects(),
         )
 
     def program(self, node: Any, types: Any) -> Program | Refusal:

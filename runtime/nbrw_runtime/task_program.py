@@ -89,6 +89,7 @@ class _Compiler:
         self.outside: dict[str, None] = {}
         self._words: set[str] = set()
         self._strings: list[str] = []
+        self._held: list[tuple[Any, ...]] = []  # by each literal of the entry that is being made
 
     def input(self, key: Hashable) -> int:
         """The reference to another task of the graph."""
@@ -102,15 +103,23 @@ class _Compiler:
         if kind is types.alias:
             return resolve(node.target)
         if kind is types.data:
-            out = bytearray(b"data")
-            self._value(node.value, out, "value")
-            return self._entry(out, {})
+            return self._data(node.value, "value")
         if kind is types.task and node.func is types.fused:
             return self._fused(node, resolve)
         out = bytearray()
         slots: dict[int, int] = {}
+        held, self._held = self._held, []
         self._task(node, out, slots, resolve)
+        out += _shared(self._held)
+        self._held = held
         return self._entry(out, slots)
+
+    def _data(self, value: Any, place: int | str | None) -> int:
+        out = bytearray(b"data")
+        held, self._held = self._held, []
+        self._value(value, out, place)
+        self._held = held
+        return self._entry(out, {})
 
     def _entry(self, out: bytearray, slots: dict[int, int]) -> int:
         self.entries.append((_sha256(_SALT + out).digest(), tuple(slots)))
@@ -196,6 +205,8 @@ class _Compiler:
             self._words.update(found.words)
         if found.strings:
             self._strings += found.strings
+        if found.objects:
+            self._held.append(found.objects)
         if found.texts:
             self.texts.update(dict.fromkeys(found.texts))
         if found.outside:
@@ -232,9 +243,25 @@ class _Compiler:
             return resolve(value.key)
         if isinstance(value, self.types.node):
             return self.node(value, resolve)
-        out = bytearray(b"data")
-        self._value(value, out, None)
-        return self._entry(out, {})
+        return self._data(value, None)
+
+
+def _shared(held: list[tuple[Any, ...]]) -> bytes:
+    """Which objects are in several literals of a task: a change of one shows in the other.
+
+    Empty if there are none, as usual.
+    """
+    if len(held) < 2:
+        return b""
+    *rest, most = sorted(held, key=len)
+    few = [id(obj) for objects in rest for obj in objects]
+    if len(few) == len({*few}) and {*few}.isdisjoint(map(id, most)):
+        return b""
+    places: dict[int, list[tuple[int, int]]] = {}
+    for literal, objects in enumerate(held):
+        for number, obj in enumerate(objects):
+            places.setdefault(id(obj), []).append((literal, number))
+    return b"shared" + marshal.dumps([found for found in places.values() if len(found) > 1], 2)
 
 
 def argument_name(node: Any, place: int | str | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import marshal
+import operator
 import re
 import types
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Walker:
         self.reads_frame: dict[str, None] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []
+        self._inside: list[Any] = []  # objects in code that stands for itself
         self._depth = 0
 
     def walk(self, obj: Any) -> None:
@@ -120,16 +122,33 @@ class Walker:
             self._numbers = {key: n for key, n in self._numbers.items() if n < count}
             self.text("some", f"{type(value).__module__}.{type(value).__qualname__}")
 
-    def part(self, value: Any) -> bytes:
-        """The digest of a value by itself, of which the order among others does not matter."""
-        inner = Walker(self.modules, self.namespace, self.known)
-        inner._depth = self._depth
-        inner._numbers = dict(self._numbers)
-        inner.walk(value)
-        self._alive += inner._alive
-        self.outside.update(inner.outside)
-        self.texts += inner.texts
-        return hashlib.sha256(inner.out).digest()
+    def parts(self, values: Any) -> None:
+        """Write values whose order does not matter: the digest of each by itself, and then which
+        objects are in several of them. Who follows refers to those objects as to others.
+        """
+        before = len(self._numbers)
+        found = []
+        for value in values:
+            inner = Walker(self.modules, self.namespace, self.known)
+            inner._depth = self._depth
+            inner._numbers = dict(self._numbers)
+            inner.walk(value)
+            self._alive += inner._alive
+            self._inside += inner._inside
+            self.outside.update(inner.outside)
+            self.texts += inner.texts
+            self.reads_frame.update(inner.reads_frame)
+            met = [*inner._numbers][before:] if len(inner._numbers) > before else []
+            found.append((hashlib.sha256(inner.out).digest(), met))
+        found.sort(key=operator.itemgetter(0))
+        for digest, _ in found:
+            self.out += digest
+        for part, (_, met) in enumerate(found):
+            for place, number in enumerate(met):
+                if number in self._numbers:
+                    self.text("one", str(part), str(place), str(self._numbers[number]))
+                else:
+                    self._numbers[number] = len(self._numbers)
 
     def note(self, kind: str, name: str, value: Callable[[str], str]) -> None:
         """Record an ingredient that is a module."""
@@ -164,9 +183,17 @@ class Walker:
 
     def _code_by_digest(self, found: Any) -> None:
         self.out += b"C" + found.digest
+        self._inside += found.objects
         self.texts += found.texts
         self.outside.update(dict.fromkeys(found.outside))
         self.reads_frame.update(dict.fromkeys(found.words))
+
+    def objects(self) -> tuple[Any, ...]:
+        """What was met that others may notice they share, in an order that the content gives."""
+        numbered = {id(obj): obj for obj in self._alive if id(obj) in self._numbers}
+        known = {number: numbered[number] for number in self._numbers}
+        known.update((id(obj), obj) for obj in self._inside)
+        return tuple(known.values())
 
     def file_texts(self) -> tuple[str, ...]:
         """Those of the texts met that may name a file."""
