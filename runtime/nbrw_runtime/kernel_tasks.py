@@ -23,6 +23,7 @@ from nbrw_runtime.digest import Digest
 from nbrw_runtime.errors import StorageError
 from nbrw_runtime.import_watch import when_loaded
 from nbrw_runtime.store import DirectoryStore, StackedStore
+from nbrw_runtime.task_place import Start
 
 if TYPE_CHECKING:
     from nbrw_runtime.task_cache import TaskCache
@@ -57,6 +58,7 @@ class KernelTasks:
     kept: Sequence[Digest] = ()
     keeps: bool = True
     fetches: bool = False
+    start_place: Start = field(default_factory=Start.now)
     notes: list[str] = field(default_factory=list)
     _cell: int = 0
     _begun: bool = False
@@ -121,6 +123,7 @@ class KernelTasks:
             sorted({f"{place}/" for place in (*places, *_SYSTEM) if place}),
             index,
             self.keeps,
+            self.start_place,
         )
         if self.fetches:
             self._cache.carry(self.first)

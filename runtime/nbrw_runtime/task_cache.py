@@ -25,6 +25,7 @@ from nbrw_runtime.task_explain import Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_graph import expression, is_own, label, passive_keys, target
 from nbrw_runtime.task_index import TaskIndex
+from nbrw_runtime.task_place import Start
 from nbrw_runtime.task_placement import possible_annotations
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
 from nbrw_runtime.task_record import TaskRecord
@@ -72,7 +73,7 @@ class TaskCache:
 
     ``root`` is the store that workers write to, ``spool`` a directory of this kernel's where they
     say so, ``software`` directories whose files are none of a task's inputs. ``keeps``: the results
-    of tasks that run are stored.
+    of tasks that run are stored. ``start`` is where the kernel began.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class TaskCache:
         software: Sequence[str],
         index: TaskIndex | None = None,
         keeps: bool = True,
+        start: Start | None = None,
     ) -> None:
-        self._fingerprinter = Fingerprinter(namespace, directory)
+        self._fingerprinter = Fingerprinter(namespace, directory, start)
         self._orders = (root, spool, tuple(software))
         self.index = index
         self._keeps = keeps

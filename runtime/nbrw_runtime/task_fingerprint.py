@@ -16,6 +16,7 @@ from typing import Any
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.task_modules import Modules
 from nbrw_runtime.task_pins import Pins
+from nbrw_runtime.task_place import Start
 from nbrw_runtime.task_program import Program, compile_task, task_types
 from nbrw_runtime.task_refused import Refused
 from nbrw_runtime.task_values import Walker
@@ -69,10 +70,14 @@ class Fingerprinter:
 
     Nothing is believed from one call to the next that could have changed between them: the
     functions of the notebook are looked at anew, as their globals may be others (`task_pins.py`).
+    ``start`` is where the kernel began: tasks that run from another place are others.
     """
 
-    def __init__(self, namespace: Mapping[str, Any], directory: str) -> None:
+    def __init__(
+        self, namespace: Mapping[str, Any], directory: str, start: Start | None = None
+    ) -> None:
         self._namespace = namespace
+        self._start = start
         self._modules = Modules(directory)
         self._functions = _Functions(self._modules, namespace)
 
@@ -94,7 +99,7 @@ class Fingerprinter:
         tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
         """
         self._modules.begin()
-        call = _Call(self._modules, self._namespace, self._functions)
+        call = _Call(self._modules, self._namespace, self._functions, self._place())
         occurrences = occurrences or {}
         types = task_types()
         found: dict[Key, Fingerprint | Refusal] = {}
@@ -134,7 +139,10 @@ class Fingerprinter:
         from nbrw_runtime.task_ingredients import ingredients_of
 
         self._modules.begin()
-        return ingredients_of(node, self._modules, self._namespace, graph or {})
+        return ingredients_of(node, self._modules, self._namespace, graph or {}) | self._place()
+
+    def _place(self) -> dict[str, str]:
+        return self._start.changed() if self._start is not None else {}
 
 
 class _Functions:
@@ -187,7 +195,9 @@ class _Call:
         modules: Modules,
         namespace: Mapping[str, Any],
         functions: _Functions | None = None,
+        place: Mapping[str, str] | None = None,
     ) -> None:
+        self._place = repr(sorted(place.items())).encode() if place else b""
         self._modules = modules
         self._namespace = namespace
         self._functions = functions
@@ -242,7 +252,7 @@ class _Call:
     def program(self, node: Any, types: Any) -> Program | Refusal:
         """The program of a node, or why there is none."""
         try:
-            return compile_task(node, self.literal, types)
+            return compile_task(node, self.literal, types, self._place)
         except Refused as error:
             return Refusal(_phrase(error))
         except RecursionError:

@@ -69,9 +69,14 @@ class Program:
         return done[self.last]
 
 
-def compile_task(node: Any, literal: Callable[..., Any], types: TaskTypes) -> Program:
-    """The program of a node of a graph. Raises Refused, for a kind of task that is unknown too."""
-    compiler = _Compiler(literal, types)
+def compile_task(
+    node: Any, literal: Callable[..., Any], types: TaskTypes, place: bytes = b""
+) -> Program:
+    """The program of a node of a graph. Raises Refused, for a kind of task that is unknown too.
+
+    ``place`` sets apart tasks that run elsewhere (`task_place.py`).
+    """
+    compiler = _Compiler(literal, types, place)
     last = compiler.node(node, compiler.input)
     return Program(
         compiler.entries, last, tuple(compiler.inputs),
@@ -80,8 +85,9 @@ def compile_task(node: Any, literal: Callable[..., Any], types: TaskTypes) -> Pr
 
 
 class _Compiler:
-    def __init__(self, literal: Callable[..., Any], types: TaskTypes) -> None:
+    def __init__(self, literal: Callable[..., Any], types: TaskTypes, place: bytes) -> None:
         self.literal = literal
+        self.place = place
         self.types = types
         self.entries: list[tuple[bytes, tuple[int, ...]]] = []
         self.inputs: dict[Hashable, int] = {}
@@ -106,7 +112,7 @@ class _Compiler:
             return self._data(node.value, "value")
         if kind is types.task and node.func is types.fused:
             return self._fused(node, resolve)
-        out = bytearray()
+        out = bytearray(self.place)
         slots: dict[int, int] = {}
         held, self._held = self._held, []
         self._task(node, out, slots, resolve)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from test_task_cache import START
@@ -268,6 +269,44 @@ def test_a_task_that_fails_fails_as_it_would(tmp_path):
         with pytest.raises(KeyError, match="no"):
             again.run(START, way)
         assert not audit.notes and not again.notes
+
+
+PLACES = {
+    "the working directory": (
+        "import os\nos.chdir('one')",
+        "def f(x): return open('d.txt').read()\n",
+        ("'one'", "'two'"),
+    ),
+    "the time zone": (
+        "import os, time\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()",
+        "from datetime import datetime\ndef f(x): return datetime.fromtimestamp(x).hour\n",
+        ("Asia/Tokyo", "America/Lima"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_tasks_run_again_where_a_relative_path_or_a_local_time_is_another(
+    tmp_path, monkeypatch, name
+):
+    """What counts is the difference to where the kernel began, which may be another directory."""
+    first, task, edit = PLACES[name]
+    task += "out = dask.delayed(f)(0).compute(scheduler='threads')"
+    document, found = None, []
+    for work, before in (("a", first), ("b", first), ("b", first.replace(*edit))):
+        for number, directory in enumerate(("one", "two")):
+            (tmp_path / work / directory).mkdir(parents=True, exist_ok=True)
+            (tmp_path / work / directory / "d.txt").write_text(str(number))
+        monkeypatch.chdir(tmp_path / work)
+        monkeypatch.setenv("TZ", "UTC")
+        kernel = Kernel(tmp_path, document)
+        out = kernel.run("import dask", before, task)
+        found.append((out, kernel.counts.loaded))
+        document = document or kernel.document
+    monkeypatch.undo()
+    time.tzset()
+    assert found[2][0] != found[0][0] == found[1][0]
+    assert [loaded for _, loaded in found] == [0, 1, 0]
 
 
 def test_a_corrupt_result_is_computed_again(tmp_path):
