@@ -142,6 +142,38 @@ for asks in (
     "import os\ndef ask(p):\n    return os.stat(p).st_size\ndef task(p):\n    return ask(p)",
 ):
     case(f"asks of a file: {asks[-22:]!r}", asks, asks, "same", "nobody sees it", outside="files")
+for told, calls in {
+    "files": (
+        "os.path.realpath('latest')", "os.readlink(x)", "os.path.islink(x)", "os.path.getctime(x)",
+        "pathlib.Path('latest').resolve()", "shutil.which('ls')", "glob.glob('run_*/result.csv')",
+        "list(pathlib.Path(x).glob('*/a/*.csv'))",
+    ),
+    "!files": ("glob.glob('data/*.csv')", "glob.glob('*/*.csv')", "os.path.basename(x)"),
+    "environment": (
+        "os.path.expandvars('$D/x')", "os.path.expanduser('~')", "pathlib.Path.home()",
+        "pathlib.Path(x).expanduser()",
+    ),
+    "clock": (
+        "time.strftime('%H')", "time.strftime(x)", "np.datetime64('now')", "np.datetime64('now', 's')",
+        "pd.Timestamp('now')", "pd.Timestamp('now', tz='UTC')", "pd.to_datetime('today')",
+        "datetime64('today')", "Timestamp('today')",
+    ),
+    "!clock": (
+        "time.strftime('%H', x)", "np.datetime64('2020')", "pd.Timestamp(x)",
+        "pd.to_datetime(x, unit='s')",
+    ),
+    "chance": (
+        "np.random.default_rng(None)", "np.random.default_rng(seed=None)", "random.Random(None)",
+    ),
+    "!chance": ("np.random.default_rng(5)", "np.random.default_rng(x)", "random.Random(x)"),
+}.items():  # fmt: skip
+    for call in calls:
+        asks = (
+            "import os, time, pathlib, shutil, glob, random, numpy as np, pandas as pd\n"
+            "from numpy import datetime64\nfrom pandas import Timestamp\n"
+            f"def task(x):\n    return {call}"
+        )
+        case(f"{told}: {call}", asks, "", "same", "whether it is seen", outside=told)
 case(
     "global generator",
     "import numpy as np\ndef task(n):\n    return np.random.rand(n)",

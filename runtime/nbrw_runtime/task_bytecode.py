@@ -21,6 +21,9 @@ _READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBAL
 _WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _BETWEEN = frozenset({"PRECALL", "PUSH_NULL", "NOT_TAKEN"})
+_BEFORE_CALL = frozenset({"PRECALL", "KW_NAMES"})
+_BY_NAME = frozenset({"CALL_FUNCTION_KW", "CALL_KW"})
+_THIS_MOMENT = ("now", "today")
 _HAS_DOCSTRING = 0x4000000  # a flag since Python 3.13
 # What a class body notes of its own text.
 _ABOUT_TEXT = frozenset({"__firstlineno__", "__static_attributes__", "__doc__"})
@@ -32,7 +35,8 @@ class CodeFacts:
 
     ``reads``: global names, in order of first use; ``writes``: those that it assigns; ``imports``:
     (module, names from it); ``attributes``: all attribute names; ``strings``: constants;
-    ``calls``: (dotted path from a global or an import inside, called without an argument).
+    ``calls``: (dotted path from a global or an import inside, called without an argument or with
+    one that says no more).
     """
 
     canonical: bytes
@@ -160,9 +164,27 @@ def _root(step: dis.Instruction, imported: dict[str, str]) -> str:
 
 
 def _call(steps: list[dis.Instruction], number: int, path: str) -> tuple[str, bool]:
-    for step in steps[number + 1 :]:
+    for place, step in enumerate(steps[number + 1 :], number + 1):
         if step.opname in _ATTRIBUTE:
             path += f".{step.argval}"
         elif step.opname not in _BETWEEN:
-            return path, step.opname.startswith("CALL") and step.arg == 0
+            return path, _is_bare(path, steps[place : place + 6])
     return path, False
+
+
+def _is_bare(path: str, steps: list[dis.Instruction]) -> bool:
+    """Whether the call that these steps make has no argument, or one that says no more: None, a
+    word for this moment, or how to write the time.
+    """
+    first = steps[0]
+    if first.opname.startswith("CALL"):
+        return first.arg == 0
+    if first.opname == "LOAD_CONST" and first.argval in _THIS_MOMENT:
+        return True
+    plain = path.endswith("strftime") and first.opname.startswith("LOAD")
+    if not plain and (first.opname != "LOAD_CONST" or first.argval is not None):
+        return False
+    rest = [step for step in steps[1:5] if step.opname not in _BEFORE_CALL]
+    if rest and rest[0].opname == "LOAD_CONST" and rest[1:] and rest[1].opname in _BY_NAME:
+        del rest[0]  # the names of the arguments
+    return bool(rest) and rest[0].opname.startswith("CALL") and rest[0].arg == 1

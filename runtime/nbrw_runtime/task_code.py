@@ -101,7 +101,7 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
         walker.texts += facts.strings
         lookup = namespaces(space, MISSING)
         walker.outside.update(dict.fromkeys(drawn(facts.calls, lookup, MISSING)))
-        walker.outside.update(dict.fromkeys(asked(facts.attributes)))
+        walker.outside.update(dict.fromkeys(asked(facts.attributes, facts.calls, facts.strings)))
         for name in facts.writes:
             walker.outside[f"a global name that it assigns ({name})"] = None
     for imported, names in facts.imports:

@@ -12,13 +12,35 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nbrw_runtime.names import FILE_QUESTIONS
-from nbrw_runtime.outside_rules import CHANCE, generators, kind_of_call, seeds
+from nbrw_runtime.outside_rules import CHANCE, CLOCK, MACHINE, generators, kind_of_call, seeds
 
 ENVIRONMENT = "the environment"
 FILES = "whether files are there"
 #: Those of which nobody sees what was asked: to list a directory is an event of Python's.
-_QUESTIONS = FILE_QUESTIONS - {"iterdir", "rglob", "scandir", "walk"}
+_QUESTIONS = FILE_QUESTIONS - {"iterdir", "rglob", "scandir", "walk"} | {
+    "getatime", "getctime", "is_mount", "is_symlink", "islink", "ismount", "readlink", "realpath",
+    "resolve",
+}  # fmt: skip
+_HOME = frozenset({"expanduser", "expandvars"})
+# Below a directory that a wildcard names they ask whether a file is there.
+_GLOBS = frozenset({"glob", "iglob", "rglob"})
+_BELOW_WILDCARD = re.compile(r"[*?\]][^\n/]*/(?:[^\n]*/)?[^*?\[\n/]+(?:/|\Z)")
 _ASKED = re.compile(r"(?:os|os\.path|posixpath|genericpath)\.(\w+)\Z")
+_MORE = (
+    (ENVIRONMENT, False, re.compile(r"pathlib\.(?:\w*Path)\.home\Z")),
+    (FILES, False, re.compile(r"shutil\.which\Z")),
+    (MACHINE, False, re.compile(r"os\.(?:getppid|statvfs)\Z|shutil\.disk_usage\Z")),
+    (CLOCK, False, re.compile(r"os\.times\Z")),
+    # Of these a word for this moment is an argument that says no more (`task_bytecode.py`).
+    (
+        CLOCK,
+        True,
+        re.compile(
+            r"time\.strftime\Z|numpy\.datetime64\Z"
+            r"|pandas\.(?:\w+\.)*(?:Timestamp|to_datetime|DatetimeIndex|Period|date_range)\Z"
+        ),
+    ),
+)
 _WORKER = re.compile(r"(?:dask\.)?distributed\.(?:worker\.)?get_worker\Z")
 # Functions that draw from the generator of a whole module.
 _GLOBAL_GENERATORS = re.compile(
@@ -57,12 +79,27 @@ def _kind(path: str, bare: bool) -> str:
     asked = _ASKED.match(path)
     if asked is not None and asked[1] in _QUESTIONS:
         return FILES
+    if asked is not None and asked[1] in _HOME:
+        return ENVIRONMENT
+    for kind, only_bare, pattern in _MORE:
+        if (bare or not only_bare) and pattern.match(path):
+            return kind
     return kind_of_path(path, bare)
 
 
-def asked(names: Iterable[str]) -> list[str]:
-    """Phrases such as ``whether files are there (is_file)``, for the attributes that code names."""
-    return [f"{FILES} ({name})" for name in sorted(_QUESTIONS.intersection(names))]
+def asked(
+    attributes: Iterable[str], calls: Iterable[tuple[str, bool]] = (), strings: Iterable[str] = ()
+) -> list[str]:
+    """Phrases such as ``whether files are there (is_file)``, for the attributes that code names,
+    and for wildcards among its texts if it looks for files by them.
+    """
+    names = set(attributes)
+    found = [f"{FILES} ({name})" for name in sorted(_QUESTIONS & names)]
+    found += [f"{ENVIRONMENT} ({name})" for name in sorted(_HOME & names)]
+    names.update(path.rpartition(".")[2].lstrip(":") for path, _ in calls)
+    if not _GLOBS.isdisjoint(names):
+        found += [f"{FILES} ({text})" for text in strings if _BELOW_WILDCARD.search(text[:400])]
+    return found
 
 
 def kind_of_path(path: str, bare: bool) -> str:
