@@ -436,7 +436,8 @@ class TaskCache:
         for candidate in candidates(records, contents, index.content):
             record = candidate.record
             if not why_not_valid(record, job.changed) and not index.lost(record):
-                places.append((dict(candidate.expected), index.place(record), record.fingerprint))
+                where, name = index.place(record), record.fingerprint
+                places.append((dict(candidate.expected), where, name, record.reads))
         return (task_ship.module().run_unless, places) if places else None
 
     def _count(self, job: Job) -> None:

@@ -54,9 +54,11 @@ class TaskIndex:
         return self._local.get(local, [])
 
     def content(self, fingerprint: str) -> str:
-        """The content of a result; empty if it is not known."""
+        """The content of a result; empty if it is not known, or not all that it is."""
         record = self.find(fingerprint)
-        return record.content if record is not None and not record.unsafe else ""
+        if record is None or record.unsafe or record.opaque:
+            return ""
+        return record.content
 
     def lost(self, record: TaskRecord) -> str:
         """Why a stored result cannot be read; empty: it can."""

@@ -29,6 +29,8 @@ class TaskRecord:
     ``classes``: of the notebook, of which there are objects in the result, with their ids.
     ``ingredients``, of some tasks: what their fingerprint is made of, by name.
     ``here``: it ran in the kernel, or in a process that a scheduler of Dask's own started there.
+    ``opaque``: the result names code of the notebook's own modules: equal ones may do different
+    things once that is edited.
     ``value``: the blob of the same, as it was stored for a future that the notebook holds.
     """
 
@@ -50,6 +52,7 @@ class TaskRecord:
     ingredients: dict[str, str] = field(default_factory=dict)
     here: bool = False
     value: Digest | None = None
+    opaque: bool = False
 
     @property
     def content(self) -> str:

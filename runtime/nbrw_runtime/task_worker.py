@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import uuid
 
 from nbrw_runtime.task_watch import _uses, note_change, watch
@@ -126,11 +127,14 @@ def note_unsafe(ticket, reason, reads=None):
 def run_unless(ticket, box, inputs, candidates):
     """Load a result that is known for inputs like these; execute the task if there is none.
 
-    ``candidates``: contents that inputs would have, where the result is, its task's fingerprint.
+    ``candidates``: contents that inputs would have, where the result is, its task's fingerprint,
+    and the files that it read: a task above may have written them since the task was sent.
     """
-    for expected, where, fingerprint in candidates:
+    software = _place_of(ticket).software
+    for expected, where, fingerprint, reads in candidates:
         try:
-            if all(_is_content(inputs[key], content) for key, content in expected.items()):
+            same = (_is_content(inputs[key], known, software) for key, known in expected.items())
+            if all(same) and not _any_changed(reads):
                 return _load_instead(ticket, where, fingerprint)
         except Exception:  # it cannot be told, or not be read
             continue
@@ -143,9 +147,10 @@ def run_unless_in_table(ticket, box, inputs, table, contents):
     ``contents``: each input's key and content, in order; empty: it is yet to be seen.
     """
     try:
-        seen = [content or _content(*_pickled(inputs[key])) for key, content in contents]
+        software = _place_of(ticket).software
+        seen = [known or _content(*_bare(inputs[key], software)) for key, known in contents]
         found = look_up(table, row_name(seen))
-        if found and not any(itertools.starmap(has_changed, found["reads"].items())):
+        if found and not _any_changed(found["reads"]):
             return _load_instead(ticket, found["where"], found["fingerprint"])
     except Exception:  # it cannot be told, or not be read
         pass
@@ -185,8 +190,24 @@ def look_up(path, name):
     return None
 
 
-def _is_content(value, content):
-    payload, large = _pickled(value)
+def _any_changed(reads):
+    return any(itertools.starmap(has_changed, reads.items()))
+
+
+def _bare(value, software):
+    """As ``_pickled``. Raises ValueError for what has no content: code that the pickle only names
+    may be other code now.
+    """
+    named: set = set()
+    found = _pickled(value, named=named)
+    own = _own_modules(named, software)
+    if own:
+        raise ValueError(f"it has code of {own[0]}")
+    return found
+
+
+def _is_content(value, content, software):
+    payload, large = _bare(value, software)
     return len(large) == content.count(":") and _content(payload, large) == content
 
 
@@ -262,7 +283,7 @@ def _finish(ticket, value, inputs, seconds, uses, before, start):
     reason = _unstorable(value, seconds, inputs, place.rate)
     if not reason:
         try:
-            _store(segment, place.root, ticket, value, seconds, stamps)
+            _store(segment, place, ticket, value, seconds, stamps)
         except OSError:
             raise
         except Exception as error:
@@ -309,20 +330,30 @@ def _size(value):
 # -- storing ---------------------------------------------------------------------------------------
 
 
-def _store(segment, root, ticket, value, seconds, reads):
+def _store(segment, place, ticket, value, seconds, reads):
     classes: dict = {}
-    payload, large = _pickled(value, classes)
+    named: set = set()
+    payload, large = _pickled(value, classes, named)
     for name, number in classes.items():
         if not number.startswith("nbrw-"):
             raise TypeError(f"it has an object of class {name}, which is no global of the notebook")
-    buffers = [_put_blob(root, raw) for raw in large]
+    buffers = [_put_blob(place.root, raw) for raw in large]
     size = len(payload) + sum(raw.nbytes for raw in large)
     names = [f"{name} {number}" for name, number in sorted(classes.items())]
-    segment.add(ticket, seconds, payload, buffers, size, reads, names)
+    opaque = bool(_own_modules(named, place.software))
+    segment.add(ticket, seconds, payload, buffers, size, reads, names, opaque)
 
 
-def _pickled(value, classes=None):
-    """The pickle of a value, and its large buffers; ``classes`` gets those sent by value."""
+def _own_modules(names, software):
+    """Those of these modules that are neither installed nor Python's own."""
+    files = ((name, getattr(sys.modules.get(name), "__file__", None)) for name in names)
+    return [name for name, path in files if isinstance(path, str) and not path.startswith(software)]
+
+
+def _pickled(value, classes=None, named=None):
+    """The pickle of a value, and its large buffers; ``classes`` gets those sent by value, ``named``
+    the modules of which it has something by its name.
+    """
     large: list = []
 
     def take(buffer):
@@ -335,6 +366,7 @@ def _pickled(value, classes=None):
     stream = io.BytesIO()
     pickler = _pickler()(stream, protocol=5, buffer_callback=take)
     pickler.by_value = {} if classes is None else classes
+    pickler.named = set() if named is None else named
     pickler.dump(value)
     return stream.getvalue(), large
 
@@ -351,6 +383,10 @@ def _pickler():
                 # cloudpickle would make a text of it.
                 raise TypeError("an open file cannot be stored")
             found = super().reducer_override(obj)
+            if found is NotImplemented or isinstance(obj, types.ModuleType):
+                module = getattr(obj, "__module__", None) or getattr(obj, "__name__", None)
+                if isinstance(module, str):
+                    self.named.add(module)
             made = isinstance(obj, type) and isinstance(found, tuple) and found[0]
             if getattr(made, "__name__", "").startswith("_make_skeleton"):
                 self.by_value[obj.__name__] = known.get(obj, "")
@@ -470,7 +506,7 @@ class Segment:
                 for stream in before:
                     stream.close()
 
-    def add(self, ticket, seconds, payload, buffers, size, reads, classes):
+    def add(self, ticket, seconds, payload, buffers, size, reads, classes, opaque):
         """A result."""
         digest = hashlib.sha256(payload).hexdigest()
         with self._lock:
@@ -484,6 +520,7 @@ class Segment:
             self._line(
                 ticket, seconds, segment=self.name, offset=offset, length=len(payload),
                 digest=digest, buffers=buffers, size=size, reads=reads, classes=classes,
+                opaque=opaque,
             )  # fmt: skip
 
     def note(self, ticket, seconds, reason, reads=None, unsafe=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from dataclasses import replace
 
@@ -355,3 +356,50 @@ def test_a_task_in_a_table_runs_if_its_file_changed_or_anything_is_wrong_with_th
 def has_digest(text):
     """The digest of a file with this text."""
     return digest_bytes(text.encode()).hex
+
+
+def test_a_task_is_not_spared_if_a_task_above_wrote_the_file_that_it_read(bench):
+    """Though its inputs came to what they were: a path, say."""
+    module, source = bench.module, bench.place / "in.txt"
+    source.write_text("1")
+    bench.run(lambda: 5, "five")
+    index = bench.index()
+    place, content = index.place(index.find("five")), index.content("five")
+
+    def outcome(reads):
+        box = module.Box(Node(lambda x: "ran"))
+        return module.run_unless(
+            ("f", "l", ""), box, {"x": 5}, [({"x": content}, place, "o", reads)]
+        )
+
+    assert outcome({str(source): has_digest("1")}) == outcome({}) == 5
+    source.write_text("2")
+    assert outcome({str(source): has_digest("1")}) == "ran"
+
+
+@pytest.mark.parametrize("what", ["Model()", "Model", "make", "[Kind.A]", "lambda: Model()"])
+def test_what_names_code_of_the_notebooks_own_has_no_content(bench, monkeypatch, what):
+    """Its pickle is the same when that code is edited, but not what it does."""
+    (bench.place / "made_up_model.py").write_text(
+        "import enum\nclass Model: ...\nclass Kind(enum.Enum):\n    A = 1\ndef make(): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(bench.place))
+    space = {"__name__": "__main__"}
+    exec("from made_up_model import Kind, Model, make", space)
+    software = ["/usr/lib/", sys.prefix + "/", sys.base_prefix + "/"]
+    bench.module.configure(str(bench.place / "store"), str(bench.spool), software)
+    value = eval(what, space)
+    try:
+        bench.run(lambda: value, "own")
+        bench.run(lambda: np.float64(3), "library")
+        bench.run(lambda: 5, "five")
+        index = bench.index()
+        assert index.find("own").is_stored and not index.content("own")
+        assert index.content("library")
+        place, expected = index.place(index.find("five")), {"x": index.find("own").content}
+        box = bench.module.Box(Node(lambda x: "ran"))
+        ticket = ("f", "l", str(bench.spool))
+        candidates = [(expected, place, "five", {})]
+        assert bench.module.run_unless(ticket, box, {"x": value}, candidates) == "ran"
+    finally:
+        del sys.modules["made_up_model"]
