@@ -288,6 +288,22 @@ case(
         "kit/part.py": "from . import base\ndef f(x): return base.K\n",
     },
 )
+SPACE = {"kit/part.py": "def f(x):\n    return x\n"}
+for words, source in {
+    "from a package without a file, imported in a function": "def task(x):\n    from kit import part\n    return part.f(x)",
+    "package without a file, loaded before": "import kit.part\ntask = lambda x: kit.part.f(x)",
+    "from a package without a file, by a local module": "def task(x):\n    import tools_of_mine\n    return tools_of_mine.g(x)",
+}.items():
+    more = {"tools_of_mine.py": "def g(x):\n    from kit import part\n    return part.f(x)\n"}
+    case(
+        f"module {words}",
+        source,
+        "",
+        "different",
+        "by content, wherever it lies",
+        files={**SPACE, **more},
+        files_after={**more, "kit/part.py": "def f(x):\n    return -x\n"},
+    )
 case(
     "global of a local module set by a cell",
     G + "\ntools_of_mine.K = 1",

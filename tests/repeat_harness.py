@@ -188,11 +188,16 @@ def disconnect():
             cluster.close()
 
 
+def _put(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def plain_run(place, sources, files=None):
     """Outputs of running a notebook from top to bottom, in a new directory."""
     place.mkdir(parents=True)
     for name, text in (files or {}).items():
-        (place / name).write_text(text)
+        _put(place / name, text)
     with outside_kept():
         kernel = Kernel(Session("plain", (), (str(place.parent / "s"),), "", str(place)))
         kernel.session.tasks.end()  # Dask is left alone
@@ -209,7 +214,7 @@ def audit(place, sources, files=None):
         directory.mkdir(parents=True)
     initial = {}
     for name, text in (files or {}).items():
-        (work / name).write_text(text)
+        _put(work / name, text)
         initial[str(work / name)] = digest_file(work / name)
     cells = code_cells(notebook(sources))
     store = DirectoryStore(place / "store")
@@ -284,7 +289,7 @@ class Repeat:
         self.notebook = notebook(sources)
         cells = code_cells(self.notebook)
         for name, text in (files or {}).items():
-            (place / name).write_text(text)
+            _put(place / name, text)
         work = WorkDirectory(place, recipe.environment.cwd)
         work.open(recipe.dependencies)
         self.store, self.cache = store, None

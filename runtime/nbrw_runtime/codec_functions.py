@@ -4,6 +4,7 @@ cells are shared afterwards by those that shared them.
 
 from __future__ import annotations
 
+import dis
 import re
 import sys
 import types
@@ -16,6 +17,7 @@ from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.local_modules import is_local, module_of
 from nbrw_runtime.names import FRAME_READERS, definition, has_wildcard, local_module, words_of
 
+_IMPORT = dis.opmap["IMPORT_NAME"]
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
 
 
@@ -100,6 +102,8 @@ def set_function(function: types.FunctionType, state: Any) -> None:
 def global_names(code: types.CodeType) -> set[str]:
     """The global names that a function's code, or a function inside it, mentions."""
     names = set(code.co_names)
+    if _IMPORT in code.co_code[::2]:
+        names.update([local_module(name) for name in code.co_names])  # which of them: in doubt all
     if names & FRAME_READERS:
         names.update(*(words_of(text) for text in code.co_consts if isinstance(text, str)))
     for constant in code.co_consts:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-import sysconfig
 import types
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.machinery import PathFinder
 from typing import Any
 
 from nbrw_runtime.digest import digest_file, digest_json
-
-_INSTALLED = ("site-packages", "dist-packages")
+from nbrw_runtime.module_reads import read_by, watch_reads
+from nbrw_runtime.module_source import ModuleSource, module_source
+from nbrw_runtime.own_files import is_own_file
 
 
 def leads_to_local_module(value: Any) -> bool:
@@ -29,38 +31,73 @@ def module_of(value: Any) -> str:
 
 
 class LocalModules:
-    """The contents of such modules that are loaded, as they were when first seen."""
+    """The contents of such modules that are loaded, as they were when they were."""
 
     def __init__(self) -> None:
-        self._judged: set[str] = set()
-        self._files: dict[str, str] = {}
+        self._judged: dict[str, Any] = {}  # name -> its spec, which a reload makes anew
+        self._sources: dict[str, ModuleSource] = {}
+        self._found: dict[str, ModuleSource | None] = {}  # that are not loaded
+        watch_reads()
 
     def now(self) -> dict[str, str]:
-        """Names of loaded modules, each with a digest of its file and of those that it uses."""
-        for name in sys.modules.keys() - self._judged:
-            self._judged.add(name)
+        """Names of loaded modules, each with a digest of its file, of the files that it read while
+        it was loaded, and of the modules that it uses.
+        """
+        for name in sys.modules.keys() - self._judged.keys():
+            self._judged[name] = None
             if is_local(name):
-                self._files[name] = _content(sys.modules[name])
-        return {name: self._digest(name) for name in self._files if name in sys.modules}
+                self._sources[name] = _UNKNOWN
+        for name in self._sources.keys() & sys.modules.keys():
+            spec = getattr(sys.modules[name], "__spec__", None)
+            if self._sources[name] is _UNKNOWN or spec is not self._judged[name]:
+                self._judged[name] = spec
+                self._sources[name] = _source_of(name, getattr(sys.modules[name], "__file__", ""))
+        return {name: self._digest(name) for name in self._sources if name in sys.modules}
 
     def _digest(self, name: str) -> str:
-        used: set[str] = set()
+        used = self._used_by(name)
+        return digest_json([[other, found.digest] for other, found in sorted(used.items())]).hex
+
+    def _used_by(self, name: str) -> dict[str, ModuleSource]:
+        """A module and those of the notebook's own that it uses, or would import if it ran on."""
+        used: dict[str, ModuleSource] = {}
         todo = [name]
         while todo:
-            module = sys.modules.get(todo.pop())
-            if module is None or module.__name__ in used:
-                continue
-            used.add(module.__name__)
-            found = {module_of(value) for value in list(vars(module).values())}
-            todo += [other for other in found - used if other in self._files]
-        return digest_json([[other, self._files.get(other, "")] for other in sorted(used)]).hex
+            other = todo.pop()
+            source = None if other in used else self._source(other)
+            if source is not None:
+                used[other] = source
+                todo += source.imports
+                module = sys.modules.get(other)
+                todo += {module_of(v) for v in list(vars(module).values())} if module else ()
+        return used
+
+    def _source(self, name: str) -> ModuleSource | None:
+        if name in sys.modules:
+            return self._sources.get(name)
+        top = name.partition(".")[0]
+        if top in sys.modules and top not in self._sources:
+            return None  # of a library's package
+        if name not in self._found:
+            path = None if top in sys.stdlib_module_names else found_in(sys.path, name)
+            self._found[name] = None if path is None else _source_of(name, path)
+        return self._found[name]
 
 
-def _content(module: types.ModuleType) -> str:
+_UNKNOWN = ModuleSource("unreadable")
+
+
+def _source_of(name: str, path: str | None) -> ModuleSource:
+    if not path:
+        return ModuleSource("no file")
     try:
-        return str(digest_file(module.__file__ or "")[0])
+        digest = str(digest_file(path)[0])
+        read = read_by(name)
+        with open(path, "rb") as stream:
+            source = module_source(stream.read(), name, path)
     except OSError:
-        return "unreadable"
+        return _UNKNOWN
+    return replace(source, digest=digest_json([digest, read]).hex if read else digest)
 
 
 def is_local(name: str) -> bool:
@@ -68,22 +105,30 @@ def is_local(name: str) -> bool:
     if name in ("", "__main__", "builtins") or name.partition(".")[0] == "nbrw_runtime":
         return False
     module = sys.modules.get(name)
-    return module is not None and is_own_file(getattr(module, "__file__", None))
-
-
-@functools.cache
-def is_own_file(path: str | None) -> bool:
-    """Whether a module's file is neither Python's nor installed."""
-    if not path:
+    if module is None:
         return False
-    path = os.path.abspath(path)
-    if any(f"/{part}/" in path for part in _INSTALLED):
+    path = getattr(module, "__file__", None)
+    return is_own_file(path) if path else is_own_namespace(getattr(module, "__path__", ()))
+
+
+def is_own_namespace(paths: Any) -> bool:
+    """Whether a package without a file (by its directories) has modules of the notebook's own."""
+    try:
+        return any(is_own_file(os.path.join(path, "")) for path in paths)
+    except TypeError:  # not a package
         return False
-    return not path.startswith(_roots())
 
 
-@functools.cache
-def _roots() -> tuple[str, ...]:
-    # Once: sysconfig works them out anew each time, and there are a thousand modules.
-    roots = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(os.path.join(root, "") for root in roots if root)
+def found_in(directories: Iterable[str], name: str) -> str | None:
+    """The file that an import of a module that is not loaded would find among local ones; empty if
+    it is a package without a file; None if there is none.
+    """
+    paths: Any = [path or os.getcwd() for path in directories]
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, paths)
+        if spec is None:
+            return None
+        origin, paths = spec.origin, list(spec.submodule_search_locations or ())
+    if origin is None:
+        return "" if is_own_namespace(paths) else None
+    return origin if is_own_file(origin) else None

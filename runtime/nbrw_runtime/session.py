@@ -131,10 +131,7 @@ class KernelSession:
 
     def before_cell(self, info: Any) -> None:
         """A cell is about to run: which one is it?"""
-        if not self._started:
-            # What the kernel did while it started is not the first cell's doing.
-            self.tracker.baseline()
-            self._started = True
+        self._start()
         self._source = info.raw_cell or ""
         self._cell = self._find(self._source)
         if self._cell is not None:
@@ -145,6 +142,12 @@ class KernelSession:
                 self._workers.begin(self._cell.number)
             _mark(self._cell.number, "begin")
         self._began = time.perf_counter()
+
+    def _start(self) -> None:
+        if not self._started:
+            # What the kernel did while it started is not the first cell's doing.
+            self.tracker.baseline()
+            self._started = True
 
     def after_cell(self, result: Any) -> None:
         """A cell has run."""
@@ -332,6 +335,7 @@ class KernelSession:
         What ``sources`` import is imported, each with what the cell beside it (0: none) left for
         imports; the cell's execution count will be ``count``, and its number is above ``last``.
         """
+        self._start()
         namespace = self.shell.user_ns
         if last is not None:
             self._last = last

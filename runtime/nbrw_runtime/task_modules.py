@@ -4,16 +4,15 @@ of one that the notebook brings along its content and that of what it imports.
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 import types
 from importlib import metadata
-from importlib.machinery import PathFinder
 
 from nbrw_runtime.digest import digest_file, digest_json
 from nbrw_runtime.distributions import names_of_distributions
-from nbrw_runtime.local_modules import is_local, is_own_file
+from nbrw_runtime.local_modules import found_in, is_local
+from nbrw_runtime.module_source import imports_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _CLOSED = frozenset({"", "__main__"})
@@ -130,7 +129,7 @@ class Modules:
         if known is None:
             try:
                 with open(path, "rb") as stream:
-                    known = _imports(stream.read(), name, path)
+                    known = imports_of(stream.read(), name, path)
             except OSError:
                 known = []
             self._imports[name, digest] = known
@@ -143,43 +142,12 @@ class Modules:
 
     def _found_in_directory(self, name: str) -> str | None:
         """The file that an import of a module that is not loaded would find among local ones."""
-        paths = [self._directory, *(path or os.getcwd() for path in sys.path)]
-        for part in name.split("."):
-            spec = PathFinder.find_spec(part, paths)
-            if spec is None:
-                return None
-            origin, paths = spec.origin, list(spec.submodule_search_locations or ())
-        return origin if is_own_file(origin) else None
+        return found_in([self._directory, *sys.path], name)
 
 
 def _signature(path: str) -> _Signature:
     found = os.stat(path)
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _imports(data: bytes, name: str, path: str) -> list[str]:
-    """Names of modules that a file may import, and of what it imports from them."""
-    try:
-        tree = ast.parse(data)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
-    package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
-    found: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(dict.fromkeys(alias.name for alias in node.names))
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".")
-                base = ".".join([*parts[: len(parts) - node.level + 1], *base.split(".")]).strip(
-                    "."
-                )
-            found[base] = None
-            found.update(dict.fromkeys(f"{base}.{alias.name}" for alias in node.names))
-        elif isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval"):
-            found["importlib"] = None
-    return [module.split(":")[0] for module in found if module]
 
 
 def _version_of(top: str) -> str:

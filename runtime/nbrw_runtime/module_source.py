@@ -1,0 +1,45 @@
+"""What the source of a module says: which others it may import, and what it asks of files. Pure."""
+
+from __future__ import annotations
+
+import ast
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModuleSource:
+    """``digest`` stands for the content, ``imports`` are the modules that it may import."""
+
+    digest: str = ""
+    imports: tuple[str, ...] = ()
+
+
+def module_source(data: bytes, name: str, path: str) -> ModuleSource:
+    """What a module's file says. ``name`` is the module's, for imports that are relative to it."""
+    return ModuleSource(imports=tuple(imports_of(data, name, path)))
+
+
+def imports_of(data: bytes, name: str, path: str) -> list[str]:
+    """Names of modules that a file may import, and of what it imports from them."""
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(dict.fromkeys(alias.name for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *base.split(".")]).strip(
+                    "."
+                )
+            found[base] = None
+            found.update(dict.fromkeys(f"{base}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Name) and node.id in ("__import__", "exec", "eval"):
+            found["importlib"] = None
+    return [module.split(":")[0] for module in found if module]
