@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nbrw_runtime.effect_rules import assignment_matters, call_matters
-from nbrw_runtime.names import parsed
+from nbrw_runtime.ipython_lines import has_other_lines
+from nbrw_runtime.names import python_of
 from nbrw_runtime.versions import PRIVATE
 
 _MAGIC = re.compile(r"^\s*(?:\w[\w, ]*=\s*)?%{1,2}(\w+)(.*)$", re.MULTILINE)
@@ -70,8 +71,10 @@ def effects_of(source: str) -> SourceEffects:
         inline = name == "matplotlib" and rest.strip() in ("", "inline")
         if name not in _HARMLESS_MAGICS and not inline:
             magic = magic or f"%{name} is not restored"
-    tree = parsed(source)
+    tree = python_of(source)
     if tree is None:
+        if not source.lstrip().startswith("%%") and has_other_lines(source):
+            magic = magic or "what it does cannot be told from its code"
         return SourceEffects(magic)
     imports: dict[str, str] = {}
     modules: tuple[str, ...] = ()

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from nbrw_runtime.ipython_lines import without_magics
+
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 # Whoever mentions one of these may use any name there is.
 _DYNAMIC_NAMES = {
@@ -90,12 +92,22 @@ def parsed(source: str) -> ast.Module | None:
     Below ``%%time`` and ``%%capture`` it may be: they run the rest of the cell as it is. The last
     few are kept, as a cell is looked at for its names and then for its effects.
     """
-    if source.startswith("%%"):
-        source = _TRANSPARENT.sub(lambda found: f"{found[1]} = 0" if found[1] else "", source)
     try:
-        return ast.parse(source)
+        return ast.parse(_seen_through(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _seen_through(source: str) -> str:
+    if not source.startswith("%%"):
+        return source
+    return _TRANSPARENT.sub(lambda found: f"{found[1]} = 0" if found[1] else "", source)
+
+
+@functools.lru_cache(maxsize=8)
+def python_of(source: str) -> ast.Module | None:
+    """The same; lines that only IPython understands are left out."""
+    return parsed(source) or without_magics(_seen_through(source))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -109,7 +121,16 @@ def names_of(source: str) -> Names:
     if tree is None:
         words = frozenset(words_of(source))
         dynamic = "%%" in source or "%run" in source or "%load" in source
+        tree = python_of(source)
+        if tree is not None:
+            inside = _names_in(tree)
+            words |= inside.used
+            dynamic = dynamic or inside.dynamic
         return _names(words, words, dynamic)
+    return _names_in(tree)
+
+
+def _names_in(tree: ast.Module) -> Names:
     read: set[str] = set()
     written: set[str] = set()
     star = False

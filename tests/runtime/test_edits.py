@@ -152,6 +152,9 @@ SCENARIOS = {
     "a parameter": (PARAM, at(PARAM, c1="limit = 15"), "XrXX"),
     "a parameter without effect": (PARAM, at(PARAM, c1="limit = 10.5"), "XrXr"),
     "a changed module": (PATCH, at(PATCH, c3="print(json.extra + 1)"), "rXXr"),
+    "a changed module, below a magic": (
+        at(PATCH, c2="!true\njson.extra = 1\nf = 1"),
+        at(PATCH, c2="!true\njson.extra = 1\nf = 1", c3="print(json.extra + 1)"), "rXXr"),
     "nothing after a changed module": (PATCH, [*PATCH[:2], "print(json.extra)"], "rrr"),
     "a print after a setting of numpy": (
         PRINTS, at(PRINTS, c3="print(np.array([2/3]))"), "rrX"),

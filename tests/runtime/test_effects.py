@@ -35,6 +35,13 @@ def effect(source, changed=(), called=()):
         ("decimal.DefaultContext.prec = 3", "it changes decimal.DefaultContext.prec"),
         ("%load_ext autoreload", "%load_ext is not restored"),
         ("%matplotlib widget", "%matplotlib is not restored"),
+        ("%matplotlib inline\njson.extra = 1", "it changes json.extra"),
+        ("!true\nif x:\n    !ls\n    json.extra = 1", "it changes json.extra"),
+        ("files = !ls \\\n  -l\njson.extra = 1", "it changes json.extra"),
+        ("%time json.extra = 1", "it changes json.extra"),
+        ("%%timeit -n 1\njson.extra = 1", "it changes json.extra"),
+        ("    json.extra = 1\n    x?", "it changes json.extra"),
+        ("/lib.start 1", "what it does cannot be told from its code"),
     ],
 )
 def test_a_change_of_a_module_or_by_a_magic_is_told(source, told):
@@ -72,7 +79,8 @@ def test_a_call_that_is_made_for_its_effect_is_told(source, called):
     "source",
     [
         "obj.x = 1", "x = json.dumps(1)", "plt.rcParams['a.b'] = 2", "%matplotlib inline",
-        "%time x = 1", "t = %timeit -o f()", "a[0] = 1", "f().x = 1", "def (", "np.random.seed(1)",
+        "%time x = 1", "t = %timeit -o f()", "%timeit -n 5 lib.fit(x)",
+        "!ls\nx = (1\n% 2)", "x??", "a[0] = 1", "f().x = 1", "def (", "np.random.seed(1)",
         "os.environ['A'] = 'b'", "os.makedirs('a')", "decimal.getcontext().prec = 3", "mine(1)",
         "sys.path.append('a')", "logging.basicConfig(level=10)",
         "logging.getLogger('a').setLevel(1)", "logging.getLogger('a').level = 3",
@@ -120,3 +128,4 @@ def test_imports_outside_of_functions_are_found():
     )
     assert imported_modules(source) == ["a.b", "c", "d.e", "g"]
     assert imported_modules("%%bash\nimport x") == []
+    assert imported_modules("!true\nimport x") == ["x"]

@@ -16,7 +16,16 @@ def test_reads_writes_and_nested_uses_are_all_found():
 
 @pytest.mark.parametrize(
     "source",
-    ["exec('x')", "from os import *", "%%bash\nx", "%run a.py", "globals()", "import __main__"],
+    [
+        "exec('x')",
+        "from os import *",
+        "%%bash\nx",
+        "%run a.py",
+        "globals()",
+        "import __main__",
+        "!true\nfrom os import *",
+        "%time r = f.query(q)",
+    ],
 )
 def test_source_that_may_use_any_name_says_so(source):
     """The plan then takes every name for used."""
