@@ -25,7 +25,8 @@ class CalledCode:
     def called(self, names: Names, then: Versions) -> Iterator[Effect]:
         """The effects of all functions that code may call which mentions these names."""
         mentioned = names.used - names.bound
+        dynamic = then.is_dynamic(names)
         reached = {*then.used(names), *map(definition, mentioned)}
         for name, effects in self.functions.items():
-            if names.dynamic or name in reached:
+            if dynamic or name in reached:
                 yield from effects

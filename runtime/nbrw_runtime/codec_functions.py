@@ -14,8 +14,19 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from nbrw_runtime.codec_refused import Unstorable
+from nbrw_runtime.dynamic_code import may_use_any_name
 from nbrw_runtime.local_modules import is_local, module_of
-from nbrw_runtime.names import FRAME_READERS, definition, has_wildcard, local_module, words_of
+from nbrw_runtime.names import (
+    ANY_NAME,
+    FORMULA_READERS,
+    FRAME_READERS,
+    SUBPROCESS,
+    definition,
+    has_wildcard,
+    local_module,
+    words_of,
+    words_of_formula,
+)
 
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _KERNEL_FILE = re.compile(r"^.*/ipykernel_\d+/")
@@ -28,6 +39,8 @@ def note_origin(pickler: Any, obj: Any) -> None:
     module = module_of(obj)
     if module == "__main__" and not isinstance(obj, types.ModuleType):
         pickler.refers.add(definition(obj.__qualname__.partition(".")[0]))
+    elif module == SUBPROCESS:
+        pickler.refers.add(SUBPROCESS)
     elif is_local(module):
         pickler.refers.add(local_module(module))
 
@@ -100,17 +113,23 @@ def set_function(function: types.FunctionType, state: Any) -> None:
 
 
 def global_names(code: types.CodeType) -> set[str]:
-    """The global names that a function's code, or a function inside it, mentions."""
+    """The global names that a function's code, or a function inside it, mentions; one of them
+    may stand for all names.
+    """
     names = set(code.co_names)
     if _IMPORT in code.co_code[::2]:
         names.update([local_module(name) for name in code.co_names])  # which of them: in doubt all
-    if names & FRAME_READERS:
+    if may_use_any_name(code):
+        names.add(ANY_NAME)
+    if names & (FRAME_READERS | FORMULA_READERS):
         names.update(*(words_of(text) for text in code.co_consts if isinstance(text, str)))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= global_names(constant)
-        elif has_wildcard(constant):
+            continue
+        if has_wildcard(constant):
             names.add("glob")
+        names.update(words_of_formula(constant))
     return names
 
 

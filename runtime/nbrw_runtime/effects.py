@@ -21,9 +21,9 @@ _MAGIC = re.compile(r"^\s*(?:\w[\w, ]*=\s*)?%{1,2}(\w+)(.*)$", re.MULTILINE)
 # These measure, show, or do what every kernel of ours does anyway.
 _HARMLESS_MAGICS = frozenset(
     {
-        "time", "timeit", "prun", "memit", "mprun", "who", "whos", "pwd", "ls", "pinfo", "pprint",
-        "precision", "capture", "latex", "html", "markdown", "svg", "javascript", "bash", "sh",
-        "writefile", "cd", "env", "set_env", "pip", "conda", "mamba", "history", "lsmagic",
+        "time", "timeit", "prun", "memit", "mprun", "who", "whos", "who_ls", "pwd", "ls", "pinfo",
+        "pprint", "precision", "capture", "latex", "html", "markdown", "svg", "javascript", "bash",
+        "sh", "writefile", "cd", "env", "set_env", "pip", "conda", "mamba", "history", "lsmagic",
         "quickref", "doctest_mode", "debug", "page", "pycat", "psearch",
     }
 )  # fmt: skip

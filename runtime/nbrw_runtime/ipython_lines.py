@@ -6,6 +6,10 @@ import ast
 import re
 from collections.abc import Iterator
 
+#: Lines that run programs, which list and look for files as they like.
+RUNS_PROGRAMS = re.compile(
+    r"^[ \t]*(?:[\w.,\[\]() \t]*=[ \t]*)?(?:!|%(?:ls|ll|sx|system|sc)\b)", re.MULTILINE
+)
 # Lines that only IPython understands: `%magic`, `!command`, `x = %magic`, `?name`, `name??`.
 _LINE = re.compile(
     r"(?P<indent>\s*)(?:(?P<left>[^=\s!%?#'\"][^=!%?#'\"]*)=\s*(?=[%!]))?"

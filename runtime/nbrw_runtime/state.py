@@ -21,7 +21,7 @@ from nbrw_runtime.codec_matplotlib import figure_of
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.local_modules import LocalModules, leads_to_local_module
 from nbrw_runtime.mutables import ATOMS
-from nbrw_runtime.names import is_local_module, local_module, names_of, reach
+from nbrw_runtime.names import is_dynamic, is_local_module, local_module, names_of, reach
 from nbrw_runtime.sharing import groups, shared_roots
 from nbrw_runtime.snapshot import Snapshot, snapshot
 from nbrw_runtime.state_providers import Provider
@@ -257,7 +257,7 @@ class StateTracker:
     def _reach(self, source: str) -> set[str] | None:
         """The names that code may reach, through functions too; None: all."""
         names = names_of(source)
-        if names.dynamic:
+        if is_dynamic(names, self._refers):
             return None
         return reach(names.used, self._refers)
 

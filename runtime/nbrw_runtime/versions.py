@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import digest_json
-from nbrw_runtime.names import FILE_QUESTIONS, LISTING_WORDS, PREFIX, Names, is_local_module, reach
+from nbrw_runtime.names import (
+    FILE_QUESTIONS,
+    LISTING_WORDS,
+    PREFIX,
+    Names,
+    is_dynamic,
+    is_local_module,
+    reach,
+)
 
 __all__ = ["PREFIX", "Changes", "Versions", "changes_of", "is_connection_type"]
 
@@ -137,7 +145,7 @@ class Versions:
             self.types[name] = why.type
             # Whatever it refers to it has from there; a shell may look up any name.
             self._refers[name] = tuple(sorted({*self._refers.get(name, ()), *names.used}))
-            if names.dynamic or why.type.startswith(_SHELLS):
+            if self.is_dynamic(names) or why.type.startswith(_SHELLS):
                 self._opaque.add(name)
         for path, content in changes.files.items():
             self.files[path] = content
@@ -168,9 +176,13 @@ class Versions:
             self.files[path] = f"{UNKNOWN}{cell}, which runs"
             self.file_makers[path] = cell
 
+    def is_dynamic(self, names: Names) -> bool:
+        """Whether code that mentions these may use any name, by itself or by what it calls."""
+        return is_dynamic(names, self._refers)
+
     def used(self, names: Names) -> set[str]:
         """All names that code may reach which mentions these; of dynamic code: all there are."""
-        if names.dynamic:
+        if self.is_dynamic(names):
             return {name for name in self.names if not name.startswith(PREFIX)} | names.used
         return reach(names.used, self._refers)
 
@@ -178,7 +190,11 @@ class Versions:
         """Whether code that mentions these may use any name: it is dynamic, or it uses an object
         that may look up any.
         """
-        return names.dynamic or not self.used(names).isdisjoint(self._opaque)
+        return self.is_dynamic(names) or not self.used(names).isdisjoint(self._opaque)
+
+    def words(self, names: Names) -> set[str]:
+        """The names that code may reach which mentions these, beside those that it binds."""
+        return reach(names.used - names.bound, self._refers)
 
     def inputs(self, names: Names) -> set[str]:
         """The names whose versions matter to code that mentions these; if dynamic: all.
@@ -187,7 +203,7 @@ class Versions:
         functions read it that the code may call, which may be before it is bound.
         """
         free = {name for name in names.bound if len(self._groups.get(name, ())) < 2}
-        if names.dynamic:
+        if self.is_dynamic(names):
             return self.used(names) - free
         return reach(names.used - free, self._refers)
 
@@ -256,7 +272,10 @@ def is_connection_type(name: str) -> bool:
 
 def may_list(names: Names, now: Versions) -> bool:
     """Whether code that mentions these names may ask for the names in a directory."""
-    return now.any_name(names) or not now.used(names).isdisjoint(LISTING_WORDS)
+    if now.any_name(names):
+        return True
+    reached = now.words(names)
+    return not reached.isdisjoint(LISTING_WORDS) or any(map(is_local_module, reached))
 
 
 def listed_by_imports(cwd: str) -> frozenset[str]:

@@ -198,7 +198,7 @@ def _conditions(names: Names, changes: Changes, then: Versions) -> dict[str, str
     # What it bound to something equal is no change of the audit's, but might be one now; what
     # it changed without naming it came from something that is not known.
     others = (changes.names ^ names.bound) - reached
-    if not names.dynamic and not reached.isdisjoint(GENERATOR_WORDS):
+    if not then.is_dynamic(names) and not reached.isdisjoint(GENERATOR_WORDS):
         others |= GENERATORS  # (who drew from one has changed it)
     return {name: then.names.get(name) for name in sorted(others)}
 
@@ -317,7 +317,7 @@ class Walk:
             return "it is known already"
         if self.now.any_name(names):
             return "it may use any name"
-        if not self.now.used(names).isdisjoint(FILE_QUESTIONS):
+        if not self.now.words(names).isdisjoint(FILE_QUESTIONS):
             return "it asks whether files are there"
         if changes.omitted:
             return f"`{next(iter(changes.omitted))}` cannot be stored"

@@ -186,6 +186,27 @@ SCENARIOS = {
     "code that may use any name": (LIST, [*LIST, "print(eval('y'))"], "rrrrX"),
     "any name, and one changed": (
         [*LIST, "print(eval('y'))"], at([*LIST, "print(eval('y'))"], c4="z = 6"), "rrrXX"),
+    "a function that may use any name": (
+        ["k = 1", "def f(t):\n    return eval(t)", "print(f('k'))", "z = 1"],
+        ["k = 2", "def f(t):\n    return eval(t)", "print(f('k'))", "z = 1"], "XXXr"),
+    "a function that may use any name, edited": (
+        ["k = 1", "def f():\n    return globals()['k']", "print(f())", "z = 1"],
+        ["k = 1", "def f():\n    return globals()['k']", "print(f() + 1)", "z = 1"], "rrXr"),
+    "a pattern that binds to something equal": (
+        ["x = 1", "p = [1, 2]", "match p:\n    case [x, y]:\n        pass", "print(x)"],
+        ["x = 5", "p = [1, 2]", "match p:\n    case [x, y]:\n        pass", "print(x)"], "XrXr"),
+    "a handler that unbinds": (
+        ["n = 1", "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    pass",
+         "print('e' in dir())"],
+        ["n = e = 1", "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    pass",
+         "print('e' in dir())"], "XXr"),
+    "the notebook as a module": (
+        ["k = 1", "from __main__ import k as q\nprint(q)"],
+        ["k = 2", "from __main__ import k as q\nprint(q)"], "XX"),
+    "what names there are": (["x = 1", "%who_ls"], ["x = 1\ny = 2", "%who_ls"], "XX"),
+    "a test for a file that another cell makes": (
+        ["n = open('a.txt', 'w').write('1')", "x = !test -e a.txt && echo there\nprint(x)"],
+        ["n = 1", "x = !test -e a.txt && echo there\nprint(x)"], "XX"),
     "star import": (["v = 1", "from math import *", "print(floor(2.5))"],
                     ["v = 2", "from math import *", "print(floor(2.5))"], "XXr"),
     "a deleted name": (["a = 1\nb = 2", "del a", "print('a' in dir())", "print(b)"],

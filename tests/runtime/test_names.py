@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nbrw_runtime.names import names_of
+from nbrw_runtime.codec_functions import global_names
+from nbrw_runtime.names import FILE_QUESTIONS, LISTING_WORDS, is_dynamic, names_of
 
 
 def test_reads_writes_and_nested_uses_are_all_found():
@@ -74,3 +75,54 @@ def test_words_of_a_text_that_a_library_evaluates_are_names():
 def test_questions_that_no_trace_shows_are_told(word):
     """Whether a file is there; the state of a generator."""
     assert word in names_of(f"import m\nm.{word}(1)").used
+
+
+@pytest.mark.parametrize(
+    "source", ["if __name__ == '__main__':\n    main()", "log(__name__)", "logit(x)", "x = a * b"]
+)
+def test_what_only_looks_like_it_uses_no_other_name(source):
+    """As scripts end, and as loggers are named."""
+    assert not names_of(source).dynamic
+
+
+def test_names_in_formulas_and_in_annotations_are_found():
+    """Libraries look them up where they are called."""
+    assert "f" in names_of("ols('y ~ f(x)', data)").used
+    assert "f" in names_of("dmatrix('f(x)', data)").used
+    assert "Other" in names_of("class A:\n    x: 'Other'").used
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["match p:\n case [_, x]:\n  1", "match p:\n case [1, *x]:\n  1",
+     "match p:\n case {1: 2, **x}:\n  1", "try:\n 1\nexcept E as x:\n 1"],
+)  # fmt: skip
+def test_patterns_and_handlers_bind_names(source):
+    """A name in a tree is no node of its own there."""
+    assert "x" in names_of(source).bound
+
+
+@pytest.mark.parametrize(
+    ("body", "dynamic"),
+    [
+        ("globals()['k']", True), ("eval(a)", True), ("a.query(b)", True), ("a.eval()", False),
+        ("a.query('v > @t')", False), ("re.compile(a)", False), ("vars(a), dir(a)", False),
+        ("locals()", False), ("a.evaluate(a, b)", False), ("ne.evaluate(a)", True),
+        ("sys._getframe(1)", True), ("inspect.signature(a)", False), ("ols(a, data=b)", True),
+        ("ols('y ~ x', data=b)", False), ("sys.modules[__name__]", True), ("logit(a)", False),
+        ("import_module('__main__')", True), ("[eval(n) for n in a]", True), ("a.query", False),
+    ],
+)  # fmt: skip
+def test_functions_that_may_use_any_name_say_so(body, dynamic):
+    """Methods and attributes of the same name are something else."""
+    space: dict = {}
+    exec(f"def f(a, b):\n    return {body}", space)
+    refers = {"f": global_names(space["f"].__code__)}
+    assert is_dynamic(names_of("f(1, 2)"), refers) == dynamic
+
+
+@pytest.mark.parametrize("source", ["!ls *.txt", "x = !cat a", "%ls", "subprocess.run(['ls'])"])
+def test_programs_may_list_and_look_for_files(source):
+    """No trace shows what for."""
+    assert not names_of(source).used.isdisjoint(LISTING_WORDS & FILE_QUESTIONS | {"glob"})
+    assert not names_of(source).used.isdisjoint(FILE_QUESTIONS)
