@@ -129,7 +129,10 @@ def hidden_effect(
 
 
 def imported_modules(source: str) -> list[str]:
-    """Modules that a cell imports outside of functions, as far as it is plain Python."""
+    """Modules that a cell imports outside of functions, as far as it is plain Python.
+
+    ``package:name`` is what it imports from another, and may be a module or not.
+    """
     return list(effects_of(source).modules)
 
 
@@ -144,6 +147,7 @@ def _modules(tree: ast.AST) -> Iterator[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.append(node.module)
+            found += [f"{node.module}:{a.name}" for a in node.names if a.name != "*"]
         todo.extend(ast.iter_child_nodes(node))
     return iter(dict.fromkeys(found))
 

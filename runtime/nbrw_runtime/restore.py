@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -128,8 +129,10 @@ def _first_imports(source: str) -> str:
 
 
 def _import(module: str) -> None:
-    """Import a module, if it can be."""
-    if module in ("distributed", "dask.distributed"):
+    """Import a module, if it can be. ``package:name`` is one only if the package has none of that
+    name in it.
+    """
+    if f"{module}:".startswith(("distributed:", "dask.distributed:", "dask:distributed:")):
         # It takes long, and registers settings with Dask and nothing else.
         when_loaded("dask", functools.partial(_import_now, module))
     else:
@@ -137,8 +140,13 @@ def _import(module: str) -> None:
 
 
 def _import_now(module: str, dask: Any = None) -> None:
-    if module not in sys.modules:
-        with contextlib.suppress(Exception):
+    package, _, name = module.partition(":")
+    with contextlib.suppress(Exception):
+        if name:
+            module = f"{package}.{name}"
+            if name in vars(sys.modules[package]) or importlib.util.find_spec(module) is None:
+                return
+        if module not in sys.modules:
             importlib.import_module(module)
 
 

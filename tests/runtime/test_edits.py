@@ -353,6 +353,23 @@ def test_an_edited_module_of_the_notebooks_directory_runs_those_who_use_it(
     assert repeat.actions == expected, [(c.cell, c.reason) for c in repeat.report]
 
 
+def test_a_module_that_is_imported_from_its_package_is_imported_for_a_restore(
+    tmp_path, monkeypatch
+):
+    """For what it registers, though nobody uses its name."""
+    (tmp_path / "nbrw_pack").mkdir()
+    (tmp_path / "nbrw_pack" / "__init__.py").write_text("found = []\n")
+    (tmp_path / "nbrw_pack" / "part.py").write_text("import nbrw_pack\nnbrw_pack.found += [1]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sources = ["from nbrw_pack import part\ndel part\nNone", "print(1)"]
+    recipe, store = audit(tmp_path / "audit", sources)
+    for name in ("nbrw_pack", "nbrw_pack.part"):
+        monkeypatch.delitem(sys.modules, name)
+    edited = [sources[0], "import nbrw_pack as p\nprint(p.found)"]
+    repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
+    assert (repeat.actions, repeat.outputs[1][0]["text"]) == ("rX", "[1]\n")
+
+
 def test_a_library_that_is_imported_for_a_restore_sees_that_it_is_in_ipython(tmp_path, monkeypatch):
     """As it did in the author's cell: it may behave otherwise in a plain Python."""
     source = (

@@ -126,6 +126,6 @@ def test_imports_outside_of_functions_are_found():
         "import a.b, c\nfrom d.e import f\ntry:\n    import g\nexcept ImportError:\n    pass\n"
         "def h():\n    import i\nfrom . import j\nimport c"
     )
-    assert imported_modules(source) == ["a.b", "c", "d.e", "g"]
+    assert imported_modules(source) == ["a.b", "c", "d.e", "d.e:f", "g"]
     assert imported_modules("%%bash\nimport x") == []
     assert imported_modules("!true\nimport x") == ["x"]
