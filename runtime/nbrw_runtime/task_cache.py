@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ OWN_PREFIX = "nbrw-"
 _LOAD_PREFIX = "nbrw-load-"
 _UNSEEN = "nobody saw what its key stands for"
 _TAKEN = "its key was that of another task before"
+_COROUTINE = "it is a coroutine, of which nobody sees what it reads"
 _CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
 
 
@@ -309,15 +311,16 @@ class TaskCache:
     ) -> dict[Any, Fingerprint | Refusal]:
         """Of the tasks of a graph. Under a key that it has, Dask computes nothing anew, and what it
         still has only the scheduler knows. Where the key was another task's before, nobody knows
-        what those come to that use it.
+        what those come to that use it. Nor of what a coroutine gives: it runs beside others.
         """
         found = self._fingerprinter.fingerprints(graph, self._known)
         before = [key for key in graph if key in self._known or key in client.futures]
         others = {key for key in before if not _is_same(self._known.get(key), found[key])}
-        if not others:
-            return found
         refused = dict.fromkeys(others, Refusal(_TAKEN))
-        rest = {key: node for key, node in graph.items() if key not in others}
+        refused |= {key: Refusal(_COROUTINE) for key, node in graph.items() if _is_coroutine(node)}
+        if not refused:
+            return found
+        rest = {key: node for key, node in graph.items() if key not in refused}
         return self._fingerprinter.fingerprints(rest, {**self._known, **refused}) | refused
 
     def _lost_elsewhere(self, record: TaskRecord) -> str:
@@ -384,7 +387,9 @@ class TaskCache:
         """What runs around a task: a function, a ticket, and more; None: nothing."""
         from dask._task_spec import Task
 
-        if type(job.graph[key]) is not Task or key in job.stateful:
+        node = job.graph[key]
+        # Workers await what they know as a coroutine: it must be the task itself.
+        if type(node) is not Task or key in job.stateful or _is_coroutine(node):
             return None
         found, module = job.found[key], task_ship.module()
         text = _text(found)
@@ -482,6 +487,11 @@ def is_own_cluster(client: Any) -> bool:
 
 def _scheduler(client: Any) -> str:
     return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
+
+
+def _is_coroutine(node: Any) -> bool:
+    """Whether workers await a task. (Asked without need, Dask would load distributed.)"""
+    return "distributed.utils" in sys.modules and node.is_coro
 
 
 def is_ours(key: Any) -> bool:
