@@ -32,6 +32,7 @@ from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
 from nbrw_runtime.task_record import TaskRecord
 from nbrw_runtime.task_shuffle import without_shuffles
 from nbrw_runtime.task_table import TaskTables
+from nbrw_runtime.task_told import AROUND, Told
 from nbrw_runtime.task_virtual import Load
 from nbrw_runtime.task_worker import has_changed
 
@@ -98,10 +99,12 @@ class TaskCache:
         self.carrier: TaskCarrier | None = None
         self._shipped: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._refused: dict[str, str] = {}  # by the ids of schedulers
+        self._told: dict[str, Told] = {}  # likewise
+        self._around = ""  # what the tasks that are looked at may depend on beside all else
         self._facts: dict[str, Facts] = {}
         self._doubtful: dict[str, tuple[str, str]] = {}  # tasks that may be spared: label, reason
         self.explainer = Explainer(
-            self._fingerprinter.ingredients, index.records if index else tuple, time.thread_time
+            self._ingredients, index.records if index else tuple, time.thread_time
         )
         self.counts = self.start_cell()
         self.notes: list[str] = []
@@ -186,6 +189,19 @@ class TaskCache:
                 why = f"it cannot have nbrw's functions: {type(error).__name__}: {error}"
                 self._refused[scheduler] = why
         return self._refused.get(scheduler, "")
+
+    def tell(self, client: Any, name: str, args: Sequence[Any], options: dict[str, Any]) -> None:
+        """By this method, the notebook tells a client's workers something beside tasks."""
+        told = self._told.setdefault(_scheduler(client), Told())
+        told.add(name, args, options, self._fingerprinter.of_value)
+
+    def has_told(self, client: Any) -> None:
+        """It has told them. What neither it nor its scheduler has any more would be made anew."""
+        tasks = getattr(getattr(client.cluster, "scheduler", None), "tasks", None)
+        if isinstance(tasks, Mapping):
+            for key in [k for k in self._known if k not in client.futures and k not in tasks]:
+                del self._known[key]
+                self._sound.pop(key, None)
 
     def prepare(self, client: Any) -> None:
         """Tasks of ours are about to go to a cluster."""
@@ -313,7 +329,12 @@ class TaskCache:
         still has only the scheduler knows. Where the key was another task's before, nobody knows
         what those come to that use it. Nor of what a coroutine gives: it runs beside others.
         """
-        found = self._fingerprinter.fingerprints(graph, self._known)
+        told = self._told.get(_scheduler(client)) or Told()
+        if told.why_not:
+            return dict.fromkeys(graph, Refusal(told.why_not))
+        self._around = told.digest
+        made = functools.partial(self._fingerprinter.fingerprints, around=told.digest)
+        found = made(graph, self._known)
         before = [key for key in graph if key in self._known or key in client.futures]
         others = {key for key in before if not _is_same(self._known.get(key), found[key])}
         refused = dict.fromkeys(others, Refusal(_TAKEN))
@@ -321,7 +342,11 @@ class TaskCache:
         if not refused:
             return found
         rest = {key: node for key, node in graph.items() if key not in refused}
-        return self._fingerprinter.fingerprints(rest, {**self._known, **refused}) | refused
+        return made(rest, {**self._known, **refused}) | refused
+
+    def _ingredients(self, node: Any, graph: Mapping[Any, Any]) -> dict[str, str]:
+        around = {AROUND: self._around[:16]} if self._around else {}
+        return self._fingerprinter.ingredients(node, graph) | around
 
     def _lost_elsewhere(self, record: TaskRecord) -> str:
         """Why workers of another machine cannot read a stored result; empty: they can."""

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from nbrw_runtime import dask_doze, task_scatter, task_virtual
+from nbrw_runtime import dask_doze, task_scatter, task_told, task_virtual
 from nbrw_runtime.task_cache import is_ours, is_own_cluster
 from nbrw_runtime.task_carrier import is_scheduler_here
 from nbrw_runtime.task_graph import expression
@@ -93,6 +93,7 @@ def patch(client: type, cache_of: Callable[[], TaskCache | None]) -> None:
 
     client.__init__ = __init__  # type: ignore[misc]
     task_scatter.patch(client, cache_of)
+    task_told.patch(client, cache_of)
 
 
 def _why_not(client: Any, cache: TaskCache) -> str:

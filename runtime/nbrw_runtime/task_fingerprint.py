@@ -92,11 +92,13 @@ class Fingerprinter:
         graph: Mapping[Key, Any],
         known: Mapping[Key, Fingerprint | Refusal],
         occurrences: Mapping[Key, int] | None = None,
+        around: str = "",
     ) -> dict[Key, Fingerprint | Refusal]:
         """The fingerprint of each task of a graph of ``dask._task_spec``, or why it has none.
 
         ``known``: those of futures, which are inputs and not in the graph. ``occurrences`` sets
         tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
+        ``around`` tells where they run from elsewhere, if what they come to may depend on it.
         """
         self._modules.begin()
         call = _Call(self._modules, self._namespace, self._functions, self._place())
@@ -123,13 +125,21 @@ class Fingerprinter:
                             continue
                 todo.pop()
                 del programs[key]
-                found[key] = _finished(program, found, known, occurrences.get(key))
+                found[key] = _finished(program, found, known, occurrences.get(key), around)
         return found
 
     def of_class(self, kind: type) -> str:
         """The fingerprint of a class of the notebook. Raises Refused."""
         self._modules.begin()
         return _Call(self._modules, self._namespace).literal(kind).digest.hex()
+
+    def of_value(self, value: Any) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """The digest of a value, what code in it takes from outside, and texts in it that may name
+        files. Raises Refused.
+        """
+        self._modules.begin()
+        found = _Call(self._modules, self._namespace).literal(value)
+        return found.digest.hex(), found.outside, found.texts
 
     def ingredients(self, node: Any, graph: Mapping[Key, Any] | None = None) -> dict[str, str]:
         """What a task's fingerprint is made of, by name, for a person; `task_explain.py`.
@@ -270,6 +280,7 @@ def _finished(
     found: Mapping[Key, Fingerprint | Refusal],
     known: Mapping[Key, Fingerprint | Refusal],
     occurrence: int | None,
+    around: str = "",
 ) -> Fingerprint | Refusal:
     if isinstance(program, Refusal):
         return program
@@ -285,8 +296,8 @@ def _finished(
         inputs.append(bytes.fromhex(of_input.digest.hex))
     tokens = _TOKENS if len(inputs) <= len(_TOKENS) else _tokens(len(inputs))
     deep, local = program.run(inputs), program.run(tokens)
-    if occurrence is not None:
-        mark = f"occurrence {occurrence}".encode()
+    if occurrence is not None or around:
+        mark = f"occurrence {occurrence} {around}".rstrip().encode()
         deep, local = hashlib.sha256(mark + deep).digest(), hashlib.sha256(mark + local).digest()
     return Fingerprint(
         Digest("sha256:" + deep.hex()),

@@ -18,6 +18,7 @@ from nbrw_runtime.task_client import patch
 from nbrw_runtime.task_collect import TaskCollector
 from nbrw_runtime.task_index import TaskIndex
 from nbrw_runtime.task_record import read_tasks
+from nbrw_runtime.task_told import METHODS
 
 pytestmark = pytest.mark.integration
 distributed = pytest.importorskip("distributed")
@@ -55,6 +56,8 @@ WAYS = {
     "persist": "d = dask.persist(*[dask.delayed(apart)(i) for i in range(3)])\n"
     "out = dask.compute(*[dask.delayed(slow)(x) for x in d])",
 }
+
+_PATCHED = ("_graph_to_futures", "scatter", *METHODS)
 
 
 async def _nothing():
@@ -101,7 +104,7 @@ class Kernel:
         usual = type(self.client)
         # A class of its own, so that the next kernel's is unpatched; a kernel of another test in
         # this process may have patched the usual one.
-        methods = {name: getattr(usual, name) for name in ("_graph_to_futures", "scatter")}
+        methods = {name: getattr(usual, name) for name in _PATCHED if hasattr(usual, name)}
         methods = {name: getattr(m, "__wrapped__", m) for name, m in methods.items()}
         Patched = type("Patched", (usual,), methods)
         patch(Patched, lambda: self.cache)
