@@ -246,8 +246,8 @@ def test_a_future_that_goes_while_the_same_task_is_asked_for_again_is_no_loss(
     fingerprinter = edited.cache._fingerprinter
     usual = fingerprinter.fingerprints
 
-    def fingerprints(*args):
-        found = usual(*args)
+    def fingerprints(*args, **more):
+        found = usual(*args, **more)
         edited.namespace.pop("a", None)
         gc.collect()
         client.sync(_nothing)  # the release is the event loop's
