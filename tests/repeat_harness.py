@@ -124,12 +124,19 @@ class Files:
         self.read, self.listed = {}, {}
         self.used = Used()
         self._before = {}
+        self.depth = 0  # of cells that run one another
 
     def begin(self, info):
+        self.depth += 1
+        if self.depth > 1:
+            return
         self._before = self._look()
         _watching.append(self)
 
     def end(self, result):
+        self.depth -= bool(result.info.raw_cell.strip())
+        if self.depth:
+            return
         _watching.clear()
         now = self._look()
         written = [p for p, stamp in now.items() if self._before.get(p) != stamp]

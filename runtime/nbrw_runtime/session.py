@@ -80,6 +80,7 @@ class KernelSession:
         self._late: dict[str, int] = {}
         self._checks = BlobChecks()
         self._cell: RecipeCell | None = None
+        self._depth = 0  # of cells that run: one may run others, as ``%%capture`` does
         self._source = ""
         self._seconds = 0.0
         self._began = 0.0
@@ -131,6 +132,9 @@ class KernelSession:
 
     def before_cell(self, info: Any) -> None:
         """A cell is about to run: which one is it?"""
+        self._depth += 1
+        if self._depth > 1:
+            return  # by another one, which it is a part of
         self._start()
         self._source = info.raw_cell or ""
         self._cell = self._find(self._source)
@@ -151,6 +155,11 @@ class KernelSession:
 
     def after_cell(self, result: Any) -> None:
         """A cell has run."""
+        if result is not None and not (result.info.raw_cell or "").strip():
+            return  # nobody was told that it began
+        self._depth = max(0, self._depth - 1)
+        if self._depth:
+            return
         cell, self._cell = self._cell, None
         if cell is not None:
             self._settle_dask()

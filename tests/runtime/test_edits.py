@@ -175,6 +175,16 @@ SCENARIOS = {
     "a name of the module's own that is bound to something else": (
         ["__doc__ = 'one'", "print(__doc__)", "print(1)"],
         ["__doc__ = 'two'", "print(__doc__)", "print(1)"], "XXr"),
+    "a captured cell": (
+        ["x = 1", "%%capture out\nprint(x)\ny = x + 1", "print(y)", "print(out.stdout)"],
+        ["x = 1", "%%capture out\nprint(x)\ny = x + 1", "print(y)", "print(out.stdout, 2)"],
+        "rrrX"),
+    "a cell that runs others": (
+        ["x = 1", "for code in ('x += 1', '', ' ', 'print(x)'):\n    get_ipython().run_cell(code)",
+         "print(x)", "z = 1"],
+        ["x = 1", "for code in ('x += 1', '', ' ', 'print(x)'):\n    get_ipython().run_cell(code)",
+         "print(x)", "print(x, 2)"],
+        "rrrX"),
     "a setting that a restored cell takes back": (
         ["import os\nos.environ['NBRW_V'] = '1'", "print(1)", "del os.environ['NBRW_V']", "z = 1"],
         ["import os\nos.environ['NBRW_V'] = '1'", "print(2)", "del os.environ['NBRW_V']",
