@@ -13,12 +13,13 @@ import random
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime import codec_files, library_settings, state_registry
 from nbrw_runtime.codec_kinds import Lost, packed
+from nbrw_runtime.errors import RestoreError
 from nbrw_runtime.interpreter_state import Interpreter
 from nbrw_runtime.ipython_state import Shell
 from nbrw_runtime.logging_state import Loggers
@@ -148,19 +149,40 @@ class Baseline:
         )
 
     def _get_path(self) -> Any:
-        added = [
-            (index, place)
-            for index, place in enumerate(sys.path)
-            if place not in self.path and isinstance(place, str)
-        ]
-        return added or None
+        """What was added, by its index; or all there is, if it is not only that."""
+        now = [place for place in sys.path if isinstance(place, str)]
+        if now == self.path:
+            return None
+        added = [(i, self._moving(place)) for i, place in enumerate(now) if place not in self.path]
+        if len(now) == len(self.path) + len(added) and now == self._path_with(added):
+            return added
+        known = {place: number for number, place in reversed(list(enumerate(self.path)))}
+        return len(self.path), [known.get(place, self._moving(place)) for place in now]
 
     def _set_path(self, value: Any) -> None:
-        wanted = {place for _, place in value or ()}
-        sys.path[:] = [place for place in sys.path if place in self.path or place in wanted]
-        for index, place in value or ():
-            if place not in sys.path:
-                sys.path.insert(index, place)
+        if not isinstance(value, tuple):
+            sys.path[:] = self._path_with(value or ())
+            return
+        many, places = value
+        if many != len(self.path):
+            raise RestoreError("sys.path was changed, and is not here what it was at the start")
+        sys.path[:] = [self.path[p] if isinstance(p, int) else self._here(p) for p in places]
+
+    def _path_with(self, added: Iterable[tuple[int, Any]]) -> list[str]:
+        path = list(self.path)
+        for index, place in added:
+            path.insert(index, self._here(place))
+        return path
+
+    def _moving(self, place: str) -> str | tuple[str]:
+        """A place as it is stored: in the working directory, it is where that is."""
+        for directory in (self.cwd, self.author_cwd):
+            if place == directory or place.startswith(f"{directory}/"):
+                return (place[len(directory) :],)
+        return place
+
+    def _here(self, place: str | tuple[str]) -> str:
+        return place if isinstance(place, str) else self.cwd + place[0]
 
     def _get_locale(self) -> Any:
         now = locale.setlocale(locale.LC_ALL)

@@ -57,6 +57,15 @@ SCENARIOS = {
     "a variable that the shell and libraries set": (
         ["import os\nos.environ['FORCE_COLOR'] = '0'\nos.environ['KMP_AFFINITY'] = 'none'"],
         "print(os.environ['FORCE_COLOR'], os.environ['KMP_AFFINITY'])", "rX"),
+    "a place taken from where modules are looked for": (
+        ["import sys", "p = sys.path.pop(0)\nsys.path.append('/nbrw')", "n = 1"],
+        "print(p in sys.path, sys.path[-1], n)", "rrrX"),
+    "a place that is looked at first": (
+        ["import sys", "p = sys.path.pop()\nsys.path.insert(0, p)"],
+        "print(sys.path.index(p), sys.path.count(p))", "rrX"),
+    "a place in the working directory": (
+        ["import os, sys", "sys.path[:0] = [os.path.abspath('lib'), os.getcwd()]"],
+        "print([os.path.relpath(p) for p in sys.path[:2]])", "rrX"),
     "the environment by another name": (
         ["from os import environ\nimport os", "kept = {'env': os.environ}"],
         "environ['NBRW_E'] = 'a'\nprint(os.environ['NBRW_E'], kept['env'] is environ)", "rrX"),
