@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nbrw_runtime.checkpoint import DIRECTORY
@@ -103,6 +103,10 @@ class FileWatch:
                 found[path] = None if stamp is None else _digest(place)
         self.look()
         return found
+
+    def unknown(self, paths: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Those of these paths that nobody looks at here."""
+        return {path: found for path, found in paths.items() if path not in self._stamps}
 
     def _place(self, path: str) -> Path:
         return self._work.place(path) or Path(path)

@@ -409,7 +409,7 @@ class Follower:
             **self._compared(cell, step, outputs.outputs),
         )
         files = self.files.changes()
-        self.work.note_written({path: digest for path, digest in files.items() if digest})
+        self.work.note_written(files)
         error = outputs.error
         expected = checkpoint is not None and checkpoint.status != "ok"
         allowed = self.allow_errors or "raises-exception" in cell.tags or expected
@@ -448,6 +448,12 @@ class Follower:
             self.forced = {**later, **self.forced}
         objects = [from_json(StoredObject, value, "the kernel") for value in answer["objects"]]
         omitted = [from_json(Omitted, value, "the kernel") for value in answer["omitted"]]
+        seen = self.accesses() if self.kept is not None else Used()
+        if self.kept is not None:
+            # Files that the audit never met: another cell may ask whether they are there.
+            left = self.kept.written(seen)
+            self.work.note_written(left)
+            files = self.files.unknown(left) | files
         changes = Changes(
             [(stored.names, str(stored.digest), stored) for stored in objects],
             answer["deleted"],
@@ -456,10 +462,8 @@ class Follower:
         )
         read = None
         if self.kept is not None:
-            seen = self.accesses()
             read = functools.partial(self.kept.read_by, seen, cell.source, self.walk.now)
             self.keeper.keep(kernel, cell, seen)
-            self.work.note_written(self.kept.written(seen))
             if answer["kept"]:
                 self._note_result(cell, changes, outputs, seconds, seen)
         self.walk.ran(cell, changes, read)

@@ -168,16 +168,17 @@ class KeptResults:
             source=ran.source,
         )
 
-    def written(self, used: Used) -> dict[str, Digest]:
-        """What a cell left in the work directory, by the author's paths: it is the repeat's own."""
-        found = {}
-        for path in used.written:
-            author = self._author(path)
-            if self._work.place(author) is not None and is_result(path):
-                version = self._version(path) or ""
-                if version.startswith("sha256:"):
-                    found[author] = Digest(version)
-        return found
+    def written(self, used: Used) -> dict[str, str | None]:
+        """What a cell left in the work directory, by the author's paths: it is the repeat's own.
+
+        None: it removed what was there.
+        """
+        paths = {path: self._author(path) for path in (*used.written, *used.removed)}
+        return {
+            author: self._version(path)
+            for path, author in paths.items()
+            if self._work.place(author) is not None and is_result(path)
+        }
 
     # -- Dask's tasks --------------------------------------------------------------------------
 

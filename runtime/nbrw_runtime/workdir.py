@@ -226,7 +226,7 @@ class WorkDirectory:
             return True
         return known is not None and place.is_file() and str(digest_file(place)[0]) == known
 
-    def note_written(self, paths: Mapping[str, Digest | str]) -> None:
+    def note_written(self, paths: Mapping[str, Digest | str | None]) -> None:
         """Files and links that a cell of this repeat wrote are ours from now on.
 
         With the digests of files; what has none is no file.

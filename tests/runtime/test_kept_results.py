@@ -147,3 +147,16 @@ def test_a_question_about_files_in_a_function_keeps_nothing(twice):
     sources = ["import os\ndef there():\n    return os.path.exists('a.txt')", "n = 1", "n = 2"]
     asked = at(sources, 3, "print(there())")
     assert twice(sources, (asked, {}), (asked, {"a.txt": ""})) == ["rrX", "rrX"]
+
+
+def test_whether_there_is_a_file_that_only_an_edit_makes_is_asked_again(twice):
+    """Nobody looked for it by opening it."""
+    asks = [
+        "import os",
+        "n = 1",
+        "print(os.path.exists('flag.txt'))",
+        "z = 1",
+    ]
+    makes = at(asks, 2, "n = 1\nf = open('flag.txt', 'w').close()")
+    gone = [*makes[:2], "os.remove('flag.txt')", *makes[2:]]
+    assert twice(asks, (makes, {}), (gone, {})) == ["rXXr", "rrXXr"]
