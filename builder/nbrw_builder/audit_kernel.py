@@ -52,6 +52,7 @@ class AuditKernel:
         self._kernel = kernel
         self._timeout = timeout
         self._interrupted = False
+        self._executed: list[int] = []
         self._client = NotebookClient(
             self._node,
             km=self._manager,
@@ -100,6 +101,7 @@ class AuditKernel:
         except CellExecutionError:
             # With a tag that nbclient counts as an error all the same; the output has it.
             pass
+        self._executed.append(index)
         raw = self._json["cells"][index]
         raw["outputs"] = json.loads(json.dumps(cell.outputs))
         raw["execution_count"] = cell.execution_count
@@ -126,7 +128,13 @@ class AuditKernel:
         return dict((await self._ask("sweep_json"))["late"])
 
     async def finish(self) -> list[str]:
-        """Let the kernel store what it still can; returns notes."""
+        """Let the kernel store what it still can; returns notes.
+
+        The notebook receives what later cells changed in the displays of earlier ones.
+        """
+        for index in self._executed:
+            outputs = self._node.cells[index].outputs
+            self._json["cells"][index]["outputs"] = json.loads(json.dumps(outputs))
         return list((await self._ask("finish_json")).get("notes", []))
 
     async def _ask(self, function: str, *arguments: str) -> dict[str, Any]:

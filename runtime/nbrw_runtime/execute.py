@@ -30,10 +30,11 @@ class RepeatKernel:
         self._manager = manager
         self._client = client
         self._log = log
+        self._displays: dict[str, list[dict[str, Any]]] = {}
 
     def run(self, number: int, source: str, timeout: float | None) -> CellOutputs:
         """Run a cell. Raises CellError when it runs past its timeout or the kernel dies."""
-        outputs = CellOutputs()
+        outputs = CellOutputs(self._displays)
         request = self._client.execute(source, store_history=True, stop_on_error=False)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:

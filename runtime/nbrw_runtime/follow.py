@@ -395,6 +395,10 @@ class Follower:
         began = time.monotonic()
         outputs = kernel.run(cell.number, cell.source, self.timeout)
         self._check(kernel)
+        if outputs.strange:
+            shown = [done.cell for done in self.done if done.action == "restored"]
+            shown = [n for n in shown if any("data" in out for out in self.raw[n - 1]["outputs"])]
+            self._again(shown, f"cell {cell.number} changes what an earlier cell shows")
         seconds = round(time.monotonic() - began, 3)
         raw = self.raw[cell.number - 1]
         raw["outputs"] = outputs.outputs

@@ -13,12 +13,17 @@ _BACK = re.compile(r"[^\n]\x08")
 
 
 class CellOutputs:
-    """Collects the outputs of one cell. Streams of a name are one output, at its first place."""
+    """Collects the outputs of one cell. Streams of a name are one output, at its first place.
 
-    def __init__(self) -> None:
+    ``displays`` are those of the cells before, by their ids: this one may change them. ``strange``:
+    it has changed one that none of them has.
+    """
+
+    def __init__(self, displays: dict[str, list[dict[str, Any]]] | None = None) -> None:
         self.outputs: list[dict[str, Any]] = []
+        self.strange = False
         self._clear_next = False
-        self._displays: dict[str, list[dict[str, Any]]] = {}
+        self._displays = {} if displays is None else displays
 
     def add(self, kind: str, content: Mapping[str, Any]) -> None:
         """Take one message; kinds that are no output are ignored."""
@@ -43,9 +48,10 @@ class CellOutputs:
                     return
             made["text"] = carriage(made["text"])
         self.outputs.append(made)
-        name = content.get("transient", {}).get("display_id")
+        name = (content.get("transient") or {}).get("display_id")
         if name:
             self._displays.setdefault(name, []).append(made)
+            self._update(content)
 
     def _made(self, kind: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
         if kind == "stream":
@@ -65,7 +71,8 @@ class CellOutputs:
         return None
 
     def _update(self, content: Mapping[str, Any]) -> None:
-        name = content.get("transient", {}).get("display_id")
+        name = str((content.get("transient") or {}).get("display_id"))
+        self.strange = self.strange or name not in self._displays
         for out in self._displays.get(name, ()):
             out["data"] = content["data"]
             out["metadata"] = content["metadata"]

@@ -61,6 +61,21 @@ def test_a_display_is_updated_in_place():
     assert [o["data"]["text/plain"] for o in out] == ["new", "other"]
 
 
+def test_a_display_of_an_earlier_cell_is_updated_by_a_later_one():
+    """Also by showing something else under its id; that nobody has shown one is known."""
+    displays = {}
+    first, second, third = (CellOutputs(displays) for _ in range(3))
+    first.add(*show("old", "x"))
+    second.add("update_display_data", show("new", "x")[1])
+    assert first.outputs[0]["data"]["text/plain"] == "new"
+    second.add(*show("newer", "x"))
+    assert first.outputs[0]["data"] == second.outputs[0]["data"] == {"text/plain": "newer"}
+    assert not second.strange
+    third.add("update_display_data", show("new", "y")[1])
+    assert third.outputs == []
+    assert third.strange
+
+
 def test_cleared_output_is_gone_at_once_or_with_the_next():
     """wait=True clears only when something follows."""
     assert collected(text("a"), ("clear_output", {"wait": False})) == []
