@@ -51,7 +51,7 @@ _SETTERS = re.compile(
     r"(set|reset|register|unregister|deregister|enable|disable|use|switch|configure|config|init"
     r"|install|patch|unpatch|setup|activate|deactivate)(_|[A-Z]|\Z)|basicConfig\Z"
 )
-_MUTATORS = frozenset(
+MUTATORS = frozenset(
     {
         "add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove",
         "reverse", "setdefault", "sort", "update",
@@ -69,7 +69,7 @@ def call_matters(path: str, discarded: bool) -> bool:
     head, _, last = path.rpartition(".")
     if path.startswith(_COVERED_CALLS):
         return False
-    if "." in head and last in _MUTATORS and "()" not in head:
+    if "." in head and last in MUTATORS and "()" not in head:
         return assignment_matters(head)
     if path.partition(".")[0] in sys.stdlib_module_names:
         return bool(_STDLIB.match(path))

@@ -13,6 +13,8 @@ from typing import Any
 from nbrw_runtime.digest import digest_file, digest_json
 from nbrw_runtime.module_reads import read_by, watch_reads
 from nbrw_runtime.module_source import ModuleSource, module_source
+from nbrw_runtime.module_state import changing
+from nbrw_runtime.names import changes_by
 from nbrw_runtime.own_files import is_own_file
 
 
@@ -53,6 +55,14 @@ class LocalModules:
                 self._judged[name] = spec
                 self._sources[name] = _source_of(name, getattr(sys.modules[name], "__file__", ""))
         return {name: self._digest(name) for name in self._sources if name in sys.modules}
+
+    def refers(self, name: str) -> frozenset[str]:
+        """What whoever uses a module may do by it: ask for files (the words of `names.py`), and
+        change what modules keep, by these of their names.
+        """
+        used = self._used_by(name).values()
+        changes = changing(one for source in used for one in source.definitions)
+        return frozenset(map(changes_by, changes)).union(*(source.words for source in used))
 
     def _digest(self, name: str) -> str:
         used = self._used_by(name)

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from nbrw_runtime.module_state import Definition, definitions
+from nbrw_runtime.names import FILE_QUESTIONS, LISTING_WORDS, has_wildcard
+
+_QUESTIONS = FILE_QUESTIONS | LISTING_WORDS
 
 
 @dataclass(frozen=True)
 class ModuleSource:
-    """``digest`` stands for the content, ``imports`` are the modules that it may import."""
+    """``digest`` stands for the content, ``imports`` are the modules that it may import, ``words``
+    those by which it asks for files (`names.py`).
+    """
 
     digest: str = ""
     imports: tuple[str, ...] = ()
+    words: frozenset[str] = frozenset()
+    definitions: tuple[Definition, ...] = ()
 
 
 def module_source(data: bytes, name: str, path: str) -> ModuleSource:
     """What a module's file says. ``name`` is the module's, for imports that are relative to it."""
-    return ModuleSource(imports=tuple(imports_of(data, name, path)))
+    imports = tuple(imports_of(data, name, path))
+    try:
+        tree = ast.parse(data)
+        defined = definitions(data.decode())
+    except (SyntaxError, ValueError, RecursionError):
+        return ModuleSource(imports=imports)
+    return ModuleSource(imports=imports, words=frozenset(_words(tree)), definitions=defined)
+
+
+def _words(tree: ast.Module) -> Iterator[str]:
+    texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in texts and has_wildcard(node.value):
+            yield "glob"
+        for word in (getattr(node, "attr", ""), getattr(node, "id", "")):
+            if word in _QUESTIONS:
+                yield word
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names if alias.name in _QUESTIONS)
 
 
 def imports_of(data: bytes, name: str, path: str) -> list[str]:

@@ -70,6 +70,7 @@ PREFIX = "<nbrw:"
 _LOCAL_MODULE = f"{PREFIX}module "
 #: Among the names that a function refers to: it may use any.
 ANY_NAME = f"{PREFIX}any name>"
+_CHANGES_BY = f"{PREFIX}changes by "
 
 
 # Magics that run code, or show what names there are; ``a*?`` does, too.
@@ -102,6 +103,16 @@ def local_module(name: str) -> str:
 def is_local_module(name: str) -> bool:
     """Whether this stands for such a module."""
     return name.startswith(_LOCAL_MODULE)
+
+
+def changes_by(name: str) -> str:
+    """Says that a module of the notebook's own may change what it keeps by this name in it."""
+    return f"{_CHANGES_BY}{name}>"
+
+
+def changed_by(name: str) -> str:
+    """The name of which this says so; empty: it says something else."""
+    return name[len(_CHANGES_BY) : -1] if name.startswith(_CHANGES_BY) else ""
 
 
 @dataclass(frozen=True)

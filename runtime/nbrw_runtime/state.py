@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbrw_runtime.checkpoint import Omitted, StoredObject
@@ -427,6 +427,7 @@ class StateTracker:
             found = dump({group[0]: content}, self.context)
             known = self._known.get(group)
             if isinstance(found, Dump) and (not known or known.identity != found.identity()):
+                found = replace(found, refers=self._local_modules.refers(name))
                 objects.append(self._stored(group, found, found.identity(), keep))
                 self._learn(group, found)
         return tuple(objects)

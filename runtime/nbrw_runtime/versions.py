@@ -19,6 +19,7 @@ from nbrw_runtime.names import (
     LISTING_WORDS,
     PREFIX,
     Names,
+    changed_by,
     is_dynamic,
     is_local_module,
     reach,
@@ -101,6 +102,7 @@ class Versions:
         self._entries: dict[str, set[str]] = {}  # directory -> what the notebook made or removed
         self._opaque: set[str] = set()  # names of what may look up any name
         self._outside: set[str] = set()
+        self._kept: dict[str, bool] = {}
         self._sum = 0
         changed = changed or {}
         for found in data:
@@ -180,11 +182,30 @@ class Versions:
         """Whether code that mentions these may use any name, by itself or by what it calls."""
         return is_dynamic(names, self._refers)
 
+    @property
+    def refers(self) -> Mapping[str, tuple[str, ...]]:
+        """What the value of each name refers to."""
+        return self._refers
+
     def used(self, names: Names) -> set[str]:
         """All names that code may reach which mentions these; of dynamic code: all there are."""
         if self.is_dynamic(names):
             return {name for name in self.names if not name.startswith(PREFIX)} | names.used
-        return reach(names.used, self._refers)
+        found = reach(names.used, self._refers)
+        if self._kept and any(map(changed_by, found)):
+            alive = {n for n, by in self._kept.items() if by or self._may_change(n)}
+            found |= reach(alive, self._refers)
+        return found
+
+    def keep(self, names: Iterable[str], by_code: bool) -> None:
+        """A module of the notebook's own may keep what these are bound to; ``by_code``: in code
+        that reads the names when it is called.
+        """
+        for name in names:
+            self._kept[name] = by_code or self._kept.get(name, False)
+
+    def _may_change(self, name: str) -> bool:
+        return self.types.get(name) not in _UNSHARED_TYPES
 
     def any_name(self, names: Names) -> bool:
         """Whether code that mentions these may use any name: it is dynamic, or it uses an object
@@ -210,13 +231,14 @@ class Versions:
     def input_versions(self, names: Names) -> object:
         """The same with their versions, as a value that JSON can hold."""
         if self.any_name(names):
-            return ["all", f"{self._sum:064x}", self._made_files()]
+            return ["all", f"{self._sum:064x}", self.made_files()]
         inputs = self.inputs(names)
         versions = {name: self.names.get(name) for name in inputs}
-        files = [] if inputs.isdisjoint(FILE_QUESTIONS) else self._made_files()
+        files = [] if inputs.isdisjoint(FILE_QUESTIONS) else self.made_files()
         return [sorted(versions.items()), self._outside_state(), files]
 
-    def _made_files(self) -> list[tuple[str, str | None]]:
+    def made_files(self) -> list[tuple[str, str | None]]:
+        """The files that cells have made, or taken away, with their versions."""
         return sorted((path, self.files[path]) for path in self.file_makers)
 
     def sharers(self, names: Iterable[str]) -> set[str]:

@@ -28,6 +28,7 @@ from nbrw_runtime.dependency import Data, DataState
 from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.effects import hidden_effect
 from nbrw_runtime.left_behind import check_run
+from nbrw_runtime.module_use import changes_module, loads_words, note_kept
 from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
@@ -78,6 +79,7 @@ class Known:
 
     ``inputs`` are the names that it may have used, with their versions (None: all names).
     ``conditions`` are names whose version matters as well, though they are none of its inputs.
+    ``made`` are the files that cells before had made, if what it loaded itself may ask for them.
     ``stale`` says why what it did does not count any more, whatever its inputs are. ``effect``:
     its code may have an effect that neither a name nor a file shows.
     """
@@ -93,6 +95,7 @@ class Known:
     hidden: str
     kept: bool = False  # of an earlier repeat, not of the audit
     stale: str = ""
+    made: Sequence[tuple[str, str | None]] | None = None
     effect: bool = False
 
 
@@ -141,6 +144,7 @@ class Audit:
             then.apply(cell.number, known.changes, known.token, cell.number, names)
             if known.effect:
                 then.effect(cell.number, known.token)
+            note_kept(cell.source, names, then, known.changes, code.imported)
 
     def add(self, other: Audit) -> None:
         """Restore from the cells of another audit, too; their numbers must be other ones."""
@@ -172,13 +176,14 @@ def _known(
         if stored is not None:
             left.update(zip(stored.names, stored.types, strict=False))
     types = ChainMap(left, then.types)
+    by_module = loads_words(names, then, changes)
     listed = {d.path for d in data if d.state is DataState.LISTED}
     by_imports = listed & listed_by_imports(cwd)
-    if by_imports and not may_list(names, then):
+    if by_imports and not may_list(names, then) and not by_module:
         listed -= by_imports
     hidden = hidden_effect(
         cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
-    )
+    ) or changes_module(cell.source, names, then, changes, types, code.imported)
     return Known(
         cell.number,
         checkpoint,
@@ -189,6 +194,7 @@ def _known(
         {d.path: then.files.get(d.path) for d in data if d.state is not DataState.LISTED},
         {path: then.listing(path) for path in listed},
         hidden,
+        made=tuple(then.made_files()) if by_module else None,
         effect=bool(hidden),
     )
 
@@ -269,6 +275,7 @@ class Walk:
         assert known is not None
         names = self._names[cell.number]
         self.now.apply(cell.number, known.changes, known.token, known.cell, names)
+        self._note_kept(cell, known.changes)
         sets = not known.changes.names.isdisjoint(IMPORTING)
         self.imports.append((known.cell if sets else 0, cell.source))
         self._restored.append(cell.number)
@@ -292,6 +299,7 @@ class Walk:
             self.now.effect(cell.number, effect)
         for name in changes.omitted:
             self.now.omitted.pop(name, None)  # it is there, in the kernel
+        self._note_kept(cell, changes)
 
     def will_run(self, cell: Cell) -> None:
         """The cell will be run: foresee what it changes from what it, or its like, did."""
@@ -307,6 +315,10 @@ class Walk:
         self.now.assume(cell.number, sorted(names), changes.files)
         if effect:
             self.now.effect(cell.number, effect)
+        self._note_kept(cell, changes)
+
+    def _note_kept(self, cell: Cell, changes: Changes) -> None:
+        note_kept(cell.source, self._names[cell.number], self.now, changes, self._code.imported)
 
     def keepable(self, cell: Cell, changes: Changes) -> tuple[str, dict[str, str | None]] | str:
         """The key and the conditions under which a cell that has just run did this; or, as a
@@ -357,13 +369,14 @@ class Walk:
         left = {
             n: t for _, _, s in changes.objects if s for n, t in zip(s.names, s.types, strict=False)
         }
+        names, types = self._names[cell.number], ChainMap(left, self.now.types)
         return hidden_effect(
             cell.source,
-            ChainMap(left, self.now.types),
+            types,
             frozenset(changes.names),
             self._code.imported,
-            self._code.called(self._names[cell.number], self.now),
-        )
+            self._code.called(names, self.now),
+        ) or changes_module(cell.source, names, self.now, changes, types, self._code.imported)
 
     def _effect_of(
         self, cell: Cell, changes: Changes, read: Callable[[], str | None] | None = None
@@ -402,6 +415,8 @@ class Walk:
                 maker = now.file_makers.get(path)
                 who = f"cell {maker} changed" if maker in self._ran else "is not as it was"
                 return f"it reads {path}, which {who}"
+        if known.made is not None and [*known.made] != now.made_files():
+            return "it may ask for files by a module, and other cells have made others"
         for path, listing in known.listings.items():
             if path in self._changed:
                 return f"it lists {path}, which {self._changed[path]}"

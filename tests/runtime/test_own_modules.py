@@ -3,6 +3,7 @@
 In real shells; outputs are always those of a plain run. Scenarios as in `test_edits.py`.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import importlib
@@ -105,3 +106,58 @@ def test_a_module_that_is_loaded_again_is_read_again(tmp_path):
              "print(1)"]  # fmt: skip
     edited = [line.replace(repr(f(22)), repr(f(333))) for line in lines]
     assert followed(tmp_path, lines, edited, {}) == "rrXXXr"
+
+
+ITEMS = "items = []\ndef add(v):\n    items.append(v)\n    return len(items)\ndef pure(v):\n    return v\n"
+CLASS = "class M:\n    count = 0\n    def __init__(self):\n        M.count += 1\n"
+CALLS = "calls = []\ndef put(f):\n    calls.append(f)\n    return 1\ndef run():\n    return [f() for f in calls]\n"  # fmt: skip
+ASKS = "import os, glob\ndef have(p):\n    return os.path.exists(p)\ndef found():\n    return sorted(glob.glob('*.txt'))\n"  # fmt: skip
+MAKE = "z = open('b.txt', 'w').write('1')"
+
+
+@pytest.mark.parametrize(
+    ("sources", "edits", "text", "expected"),
+    [
+        (["import m_nbrw as m", "n = m.add(5)", "print(n)"], {3: "print(m.add(6))"}, ITEMS, "rXX"),
+        (["from m_nbrw import add", "n = add(5)", "print(n)"], {3: "print(add(6))"}, ITEMS, "rXX"),
+        (["from m_nbrw import M", "a = M()", "print(1)"], {3: "print(M.count)"}, CLASS, "rXX"),
+        (["import m_nbrw as m", "n = m.pure(5)", "print(n)"], {3: "print(m.add(6))"}, ITEMS, "rrX"),
+        (["import m_nbrw as m", "def f(v):\n    return m.add(v)", "n = f(3)", "print(n)"],
+         {4: "print(f(6))"}, ITEMS, "rrXX"),
+        (["import m_nbrw as m", "f = m.add", "n = f(3)", "print(n)"],
+         {4: "print(f(6))"}, ITEMS, "rXXX"),
+        (["import m_nbrw as h", "def f():\n    return k\nx = h.put(f)", "k = 1", "print(h.run())"],
+         {4: "print(h.run(), 1)"}, CALLS, "rXrX"),
+        (["import m_nbrw as h", "def f():\n    return k\nx = h.put(f)", "k = 1", "print(h.run())"],
+         {3: "k = 2"}, CALLS, "rXXX"),
+        (["import m_nbrw as h", "k = 1", "x = h.put(lambda: k)", "k = 2", "print(h.run())"],
+         {4: "k = 3"}, CALLS, "rrXXX"),
+        (["import m_nbrw as h\nn = h.put(len)", "print(n)"], {2: "print(len(h.calls))"}, CALLS,
+         "XX"),
+    ],
+)  # fmt: skip
+def test_calls_that_change_what_a_module_keeps_run_again_before_a_cell_that_runs(
+    tmp_path, sources, edits, text, expected
+):
+    """What a module holds is stored nowhere. Other functions of it are what they were."""
+    edited = [edits.get(number, source) for number, source in enumerate(sources, 1)]
+    assert followed(tmp_path, sources, edited, {"m_nbrw.py": text}) == expected
+
+
+@pytest.mark.parametrize(
+    ("sources", "edits", "listing", "expected"),
+    [
+        (["import m_nbrw as h", MAKE, "print(h.have('b.txt'))"], {2: "z = 1"}, (), "rXX"),
+        (["import m_nbrw as h", "z = 1", "print(h.found())"], {2: MAKE}, (3,), "rXX"),
+        (["z = 1", "import m_nbrw as h\nprint(h.found())"], {1: MAKE}, (2,), "XX"),
+        ([MAKE, "import m_nbrw as h\nprint(h.have('b.txt'))"], {1: "z = 1"}, (), "XX"),
+        ([MAKE, "import m_nbrw as h\nprint(h.have('b.txt'))"], {}, (), "rr"),
+    ],
+)  # fmt: skip
+def test_who_uses_a_module_that_asks_for_files_asks_for_files(
+    tmp_path, sources, edits, listing, expected
+):
+    """Also if it loads the module itself."""
+    edited = [edits.get(number, source) for number, source in enumerate(sources, 1)]
+    files = {"m_nbrw.py": ASKS}
+    assert followed(tmp_path, sources, edited, files, listing=listing) == expected
