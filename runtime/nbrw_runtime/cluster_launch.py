@@ -118,7 +118,8 @@ def main(orders):  # type: ignore[no-untyped-def]
     if role == "scheduler":
         if orders["make_tls"]:
             _make_tls(tls)
-        guard.provide_tasks([f"{_HERE}/task_watch.py", f"{_HERE}/task_worker.py"])
+        parts = ("task_watch.py", "task_inputs.py", "task_worker.py")
+        guard.provide_tasks([f"{_HERE}/{part}" for part in parts])
         guard.guard(distributed.Scheduler, image)
         if orders["keeper"]:
             path = f"{_HERE}/cluster_demand.py"

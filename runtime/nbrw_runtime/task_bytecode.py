@@ -24,6 +24,19 @@ _BETWEEN = frozenset({"PRECALL", "PUSH_NULL", "NOT_TAKEN"})
 _BEFORE_CALL = frozenset({"PRECALL", "KW_NAMES"})
 _BY_NAME = frozenset({"CALL_FUNCTION_KW", "CALL_KW"})
 _THIS_MOMENT = ("now", "today")
+# What changes an object in place: instructions, names of functions and methods, and of options.
+_CHANGES = frozenset(
+    {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR"}
+)  # fmt: skip
+CHANGERS = frozenset(
+    {"append", "appendleft", "add", "clear", "copyto", "delattr", "delitem", "difference_update",
+     "discard", "extend", "extendleft", "fill", "fill_diagonal", "heapify", "heappop", "heappush",
+     "insert", "insort", "intersection_update", "isetitem", "itemset", "move_to_end", "partition",
+     "place", "pop", "popitem", "popleft", "put", "put_along_axis", "putmask", "remove", "resize",
+     "reverse", "rotate", "setattr", "setdefault", "setfield", "setflags", "setitem", "shuffle",
+     "sort", "symmetric_difference_update", "update", "__setattr__", "__setitem__", "__dict__"}
+)  # fmt: skip
+_OPTIONS = frozenset({"inplace", "out", "copy", "overwrite_a", "overwrite_b", "overwrite_x"})
 _HAS_DOCSTRING = 0x4000000  # a flag since Python 3.13
 # What a class body notes of its own text.
 _ABOUT_TEXT = frozenset({"__firstlineno__", "__static_attributes__", "__doc__"})
@@ -36,7 +49,7 @@ class CodeFacts:
     ``reads``: global names, in order of first use; ``writes``: those that it assigns; ``imports``:
     (module, names from it); ``attributes``: all attribute names; ``strings``: constants;
     ``calls``: (dotted path from a global or an import inside, called without an argument or with
-    one that says no more).
+    one that says no more); ``changes``: it may change in place what it is given.
     """
 
     canonical: bytes
@@ -46,6 +59,7 @@ class CodeFacts:
     attributes: set[str] = field(default_factory=set)
     strings: list[str] = field(default_factory=list)
     calls: list[tuple[str, bool]] = field(default_factory=list)
+    changes: bool = False
 
 
 def code_facts(code: types.CodeType) -> CodeFacts:
@@ -54,6 +68,8 @@ def code_facts(code: types.CodeType) -> CodeFacts:
     out = bytearray()
     _add(code, out, facts, {})
     facts.canonical = bytes(out)
+    names = {*facts.attributes, *facts.reads, *(n for _, some in facts.imports for n in some)}
+    facts.changes |= not (CHANGERS.isdisjoint(names) and _OPTIONS.isdisjoint(facts.strings))
     return facts
 
 
@@ -119,6 +135,8 @@ def _note(steps: list[dis.Instruction], facts: CodeFacts, imported: dict[str, st
     module = ""
     for number, step in enumerate(steps):
         name = step.argval
+        in_place = step.opname == "BINARY_OP" and step.argrepr.endswith("=")
+        facts.changes |= in_place or step.opname in _CHANGES or step.opname[:8] == "INPLACE_"
         if step.opname in _READS_GLOBAL:
             facts.reads[name] = None
         elif step.opname in _WRITES_GLOBAL:

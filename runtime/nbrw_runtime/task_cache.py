@@ -10,7 +10,8 @@ import itertools
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,31 @@ class Job:
     passive: set[Any]
     changed: Callable[[str, str | None], bool]  # `has_changed`, asked once for each file
     elsewhere: bool  # on workers of which nobody sees what they read: nothing is kept of them
+    shared: Container[Any]  # those of the graph that more than one task uses, or the notebook
+
+    def ordered(self, key: Any) -> list[Any]:
+        """The inputs of a task, those first that its fingerprint numbers."""
+        found, inputs = self.found[key], self.inputs[key]
+        first = found.inputs if isinstance(found, Fingerprint) else ()
+        return list(dict.fromkeys((*(other for other in first if other in inputs), *inputs)))
+
+    def spoilable(self) -> set[Any]:
+        """Inputs that a task which runs may change in place: they have to be what others get."""
+        return {
+            other
+            for key in self.plan.run
+            if getattr(self.found[key], "changes", False)
+            for other in self.inputs[key]
+        }
+
+    def looked(self, key: Any, found: Fingerprint) -> tuple[Any, ...]:
+        """Which inputs others may use, for a ticket: what `run` of `task_worker.py` looks at."""
+        numbers = [
+            number
+            for number, other in enumerate(found.inputs)
+            if other not in self.graph or other in self.shared
+        ]
+        return (numbers, found.changes) if numbers else ()
 
 
 class TaskCache:
@@ -238,9 +264,15 @@ class TaskCache:
                 (key, Load(place, (self.index.place(record),), record.fingerprint, record.value))
                 for key, record in plan.load.items()
             )
+        spoilable = job.spoilable() if loads else set()
+        own = (spoilable & task_virtual.loads_of(client, spoilable).keys()) - {*keys, *graph}
+        if own:
+            task_virtual.materialise(client, own)
+            loads = {key: load for key, load in loads.items() if key not in own}
         virtual = self._virtual(client, keys, graph, loads, held)
+        virtual = {key: load for key, load in virtual.items() if key not in spoilable}
         left = [key for key in keys if key not in virtual]
-        new = self._nodes(job, left, loads)
+        new = self._nodes(job, left, loads, spoilable.intersection(left))
         for key in (*plan.run, *plan.load):
             self._known[key] = found[key]
             self._sound[key] = plan.sound.get(key, False) if self.index is not None else True
@@ -270,7 +302,7 @@ class TaskCache:
             # In a repeat the watch cannot tell what such tasks do from what the kernel does.
             made = self._wrapped(job, key, False) if self.index is None else None
             if made is not None:
-                values = Dict({other: TaskRef(other) for other in job.inputs[key]})
+                values = Dict({other: TaskRef(other) for other in job.ordered(key)})
                 new[key] = Task(key, *made, module.Box(graph[key]), values)
         self._count(job)
         self.is_local = True
@@ -320,7 +352,9 @@ class TaskCache:
             idle = passive | stateful
             lost = self._lost_elsewhere if elsewhere else index.lost
             plan = plan_tasks(keys, inputs, texts, index.find, changed, self._sound, idle, lost)
-        return Job(graph, found, plan, stateful, inputs, passive, changed, elsewhere)
+        uses = Counter(itertools.chain(*inputs.values()))
+        shared = {key for key, count in uses.items() if count > 1} | {*keys}
+        return Job(graph, found, plan, stateful, inputs, passive, changed, elsewhere, shared)
 
     def _fingerprints(
         self, client: Any, graph: Mapping[Any, Any]
@@ -374,8 +408,12 @@ class TaskCache:
                 virtual[key] = load
         return virtual
 
-    def _nodes(self, job: Job, keys: Sequence[Any], loads: Mapping[Any, Load]) -> dict[Any, Any]:
-        """The graph that gives ``keys``. What is loaded for other tasks has a name of its own."""
+    def _nodes(
+        self, job: Job, keys: Sequence[Any], loads: Mapping[Any, Load], own: Container[Any]
+    ) -> dict[Any, Any]:
+        """The graph that gives ``keys``. What is loaded for other tasks has a name of its own, but
+        for ``own``.
+        """
         from dask._task_spec import Dict, Task, TaskRef
 
         new: dict[Any, Any] = {}
@@ -396,9 +434,9 @@ class TaskCache:
                 todo += job.inputs[key]
                 continue
             mine = {}
-            for other in job.inputs[key]:
+            for other in job.ordered(key):
                 name = other
-                if other in loads:
+                if other in loads and other not in own:
                     name = _LOAD_PREFIX + loads[other].name[:32]
                     new[name] = loads[other].task(name)
                 else:
@@ -418,10 +456,12 @@ class TaskCache:
             return None
         found, module = job.found[key], task_ship.module()
         text = _text(found)
-        ticket, known = ("", "", ""), None
+        ticket: tuple[Any, ...] = ("", "", "")
+        known = None
         if isinstance(text, str) and isinstance(found, Fingerprint):
             spool = self._orders[1]
             ticket = (text, label(key), spool if self._keeps and not job.elsewhere else "")
+            ticket += job.looked(key, found) if ticket[2] else ()
             if ticket[2]:
                 inputs = tuple(self._input(other, job) for other in found.inputs)
                 self._facts[text] = Facts(found.local.hex, inputs)

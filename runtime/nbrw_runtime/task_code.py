@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from nbrw_runtime.names import FRAME_READERS, words_of
-from nbrw_runtime.task_bytecode import CodeFacts, code_facts
+from nbrw_runtime.task_bytecode import CHANGERS, CodeFacts, code_facts
 from nbrw_runtime.task_modules import PYTHON, module_name
 from nbrw_runtime.task_outside import asked, drawn, kind_of_path, namespaces, path_of
 from nbrw_runtime.task_refused import Refused
@@ -58,6 +58,7 @@ def add_installed(walker: Any, value: Any, module: str, name: str) -> None:
     walker.text("installed", name, walker.modules.version(module))
     walker.note("library", module.partition(".")[0], walker.modules.version)
     path = path_of(value)
+    walker.changes |= name.replace(":", ".").rpartition(".")[2] in CHANGERS
     kind = kind_of_path(path, False)
     if kind:
         walker.outside[f"{kind} ({path})"] = None
@@ -96,6 +97,7 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
         walker.text("globals of", walker.modules.identity(space["__name__"]))
         walker.note("library", space["__name__"].partition(".")[0], walker.modules.version)
     else:
+        walker.changes |= facts.changes
         own_module = walker.modules.is_own(space.get("__name__", ""))
         _add_globals(walker, facts, space, own_module)
         walker.texts += facts.strings
@@ -107,6 +109,7 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
     for imported, names in facts.imports:
         walker.text("import", walker.modules.identity(imported))
         if walker.modules.is_own(imported):
+            walker.changes = True  # whatever that module does
             for name in names:
                 walker.text("import", walker.modules.content(f"{imported}.{name}"))
         if imported.partition(".")[0] in ("importlib", "runpy") and not library:

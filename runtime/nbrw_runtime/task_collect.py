@@ -11,8 +11,10 @@ from nbrw_runtime.digest import Digest, digest_bytes
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.records import from_json
 from nbrw_runtime.store import DirectoryStore
-from nbrw_runtime.task_cutoff import Facts
+from nbrw_runtime.task_cutoff import DATA, Facts
 from nbrw_runtime.task_record import TaskRecord, either, read_lines, write_tasks
+
+_SPOILED = "a task that uses it changes it in place"
 
 
 @dataclass
@@ -44,9 +46,11 @@ class TaskCollector:
         """
         found: dict[str, TaskRecord] = {}
         payloads: dict[str, bytes] = {}
-        for record, payload in self._new():
+        for value, record, payload in self._new():
             if not all(blob in store for blob in record.buffers):
                 continue  # a worker elsewhere wrote it, and it is not to be seen here
+            for other in self._spoiled(value, facts or {}):
+                found[other] = TaskRecord(other, refused=_SPOILED, unsafe=True)
             known = found.get(record.fingerprint)
             why_not = self.foreign(record.classes) if record.classes else ""
             if why_not:
@@ -83,7 +87,7 @@ class TaskCollector:
         blobs.update(record.segment for record in records if record.segment is not None)
         return store.put(write_tasks(records)), tuple(sorted(blobs))
 
-    def _new(self) -> Iterator[tuple[TaskRecord, bytes]]:
+    def _new(self) -> Iterator[tuple[dict[str, Any], TaskRecord, bytes]]:
         for path in sorted(self.spool.glob("*.jsonl")):
             with open(path, "rb") as stream:
                 stream.seek(self._offsets.get(path, 0))
@@ -94,7 +98,17 @@ class TaskCollector:
                 for value in read_lines(data[:whole]):
                     found = self._same(value) if "same" in value else _record(value, payloads)
                     if found is not None:
-                        yield found
+                        yield value, *found
+
+    def _spoiled(self, value: dict[str, Any], facts: Mapping[str, Facts]) -> Iterator[str]:
+        """The inputs that a task changed in place: whoever comes later does not get what they
+        stand for.
+        """
+        task = facts.get(value["fingerprint"])
+        inputs = task.inputs if task is not None else ()
+        for number in value.get("spoils", ()):
+            if number < len(inputs) and not inputs[number].startswith(DATA):
+                yield inputs[number]
 
     def _same(self, value: dict[str, Any]) -> tuple[TaskRecord, bytes] | None:
         known = self.known(str(value["same"]))

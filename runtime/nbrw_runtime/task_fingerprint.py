@@ -34,6 +34,7 @@ class Fingerprint:
     ``inputs``: keys, by ordinal. ``texts``: literals that may name a file: whoever uses the
     fingerprint adds the contents of those that do. ``outside``: what the code draws from beside its
     inputs, ``chance (numpy.random.rand)``: two runs may differ, and so may all that uses them.
+    ``changes``: code of the notebook in it may change an input in place.
     """
 
     digest: Digest
@@ -41,6 +42,7 @@ class Fingerprint:
     inputs: tuple[Key, ...]
     texts: tuple[str, ...]
     outside: tuple[str, ...]
+    changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Literal:
     outside: tuple[str, ...]
     words: frozenset[str]
     strings: tuple[str, ...]
+    changes: bool
     objects: tuple[Any, ...] = ()
 
 
@@ -256,6 +259,7 @@ class _Call:
             tuple(walker.outside),
             frozenset(walker.reads_frame),
             tuple(walker.texts),
+            walker.changes,
             walker.objects(),
         )
 
@@ -305,6 +309,7 @@ def _finished(
         program.inputs,
         program.texts,
         program.outside,
+        program.changes,
     )
 
 

@@ -50,12 +50,13 @@ class Program:
     ``last`` is the reference that is the task's result.
     """
 
-    __slots__ = ("entries", "inputs", "last", "outside", "texts")
+    __slots__ = ("changes", "entries", "inputs", "last", "outside", "texts")
     entries: list[tuple[bytes, tuple[int, ...]]]
     last: int
     inputs: tuple[Hashable, ...]
     texts: tuple[str, ...]
     outside: tuple[str, ...]
+    changes: bool
 
     def run(self, inputs: Sequence[bytes]) -> bytes:
         """The digest of the result, with these of the inputs."""
@@ -80,7 +81,7 @@ def compile_task(
     last = compiler.node(node, compiler.input)
     return Program(
         compiler.entries, last, tuple(compiler.inputs),
-        tuple(compiler.texts), tuple(compiler.outside),
+        tuple(compiler.texts), tuple(compiler.outside), compiler.changes,
     )  # fmt: skip
 
 
@@ -93,6 +94,7 @@ class _Compiler:
         self.inputs: dict[Hashable, int] = {}
         self.texts: dict[str, None] = {}
         self.outside: dict[str, None] = {}
+        self.changes = False
         self._words: set[str] = set()
         self._strings: list[str] = []
         self._held: list[tuple[Any, ...]] = []  # by each literal of the entry that is being made
@@ -217,6 +219,7 @@ class _Compiler:
             self.texts.update(dict.fromkeys(found.texts))
         if found.outside:
             self.outside.update(dict.fromkeys(found.outside))
+        self.changes |= found.changes
 
     def _check_words(self) -> None:
         # `frame.query(text)` finds the global names that the text mentions.

@@ -14,8 +14,9 @@ from nbrw_runtime.by_value import joined, module_plugin, scheduler_plugin
 MODULE = "nbrw_task_worker"
 PLUGIN_NAME = "nbrw-tasks"
 
+_ALONE = ("task_watch.py", "task_inputs.py", "task_worker.py")
 #: What the module is made of where nothing waits to be fetched.
-SOURCES = tuple(str(Path(__file__).with_name(name)) for name in ("task_watch.py", "task_worker.py"))
+SOURCES = tuple(str(Path(__file__).with_name(name)) for name in _ALONE)
 _PARTS = (
     *(Path(path).name for path in SOURCES),
     "process_identity.py", "distributions.py", "task_outbox.py",

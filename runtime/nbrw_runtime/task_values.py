@@ -38,9 +38,9 @@ _FILE = re.compile(r"[^\n\0]*(?:/|\.\w{1,9}\Z)[^\n\0]*\Z")
 class Walker:
     """Writes one value, and all that it leads to, into ``out``.
 
-    ``outside`` and ``texts`` gather what the fingerprint's fields of that name hold. ``known``
-    gives the digest of code that stands for itself: it is used but for code inside other code.
-    ``record``, if given, gets the ingredients by name.
+    ``outside``, ``texts`` and ``changes`` gather what the fingerprint's fields of that name hold.
+    ``known`` gives the digest of code that stands for itself: it is used but for code inside other
+    code. ``record``, if given, gets the ingredients by name.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Walker:
         self.record = record
         self.out = bytearray()
         self.outside: dict[str, None] = {}
+        self.changes = False
         self.texts: list[str] = []
         self.reads_frame: dict[str, None] = {}
         self._numbers: dict[int, int] = {}
@@ -136,6 +137,7 @@ class Walker:
             self._alive += inner._alive
             self._inside += inner._inside
             self.outside.update(inner.outside)
+            self.changes |= inner.changes
             self.texts += inner.texts
             self.reads_frame.update(inner.reads_frame)
             met = [*inner._numbers][before:] if len(inner._numbers) > before else []
@@ -186,6 +188,7 @@ class Walker:
         self._inside += found.objects
         self.texts += found.texts
         self.outside.update(dict.fromkeys(found.outside))
+        self.changes |= found.changes
         self.reads_frame.update(dict.fromkeys(found.words))
 
     def objects(self) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """What runs around a task on a Dask worker: it stores results, and loads them.
 
 Workers have the notebook's environment, not nbrw: the text of this module is sent to them, behind
-that of `task_watch.py`, and becomes the module ``nbrw_task_worker`` there
+those of `task_watch.py` and `task_inputs.py`, and becomes the module ``nbrw_task_worker`` there
 (:mod:`nbrw_runtime.task_ship`). So it imports nothing but that, the standard library, and what a
 worker has in any case.
 
@@ -29,6 +29,7 @@ import time
 import types
 import uuid
 
+from nbrw_runtime.task_inputs import Inputs
 from nbrw_runtime.task_watch import _uses, note_change, watch
 
 LARGE = 1 << 16  # bytes of a buffer that is a blob of its own
@@ -81,10 +82,12 @@ def run(ticket, box, inputs):
     """Execute a task, and store what it gives. Nothing that goes wrong here is the task's affair.
 
     ``ticket``: the task's fingerprint, a label, and the name of the place where its result is to be
-    stored; empty: it is not.
+    stored; empty: it is not. Then which of its inputs others may use, and whether its code may
+    change plain ones in place; nothing: nobody uses them.
     """
     if not ticket[2]:
         return box.node(inputs)
+    given = Inputs(inputs, *ticket[3:]) if ticket[3:] else None
     before = _generator()
     _uses.begin()
     start, began = time.time_ns(), time.perf_counter()
@@ -94,6 +97,11 @@ def run(ticket, box, inputs):
         seconds = time.perf_counter() - began
         reads, changed = _uses.end()
     try:
+        spoils = given.changed() if given is not None else []
+        if spoils:
+            text = "it changes something outside: what it is given, in place"
+            _segment(ticket).note(ticket, seconds, text, unsafe=True, spoils=spoils)
+            return value
         _finish(ticket, value, inputs, seconds, (reads, changed), before, start)
     except Exception as error:
         with contextlib.suppress(Exception):
@@ -523,10 +531,10 @@ class Segment:
                 opaque=opaque,
             )  # fmt: skip
 
-    def note(self, ticket, seconds, reason, reads=None, unsafe=False):
+    def note(self, ticket, seconds, reason, reads=None, unsafe=False, **more):
         """Why there is none; ``unsafe``: nor may anything be used again that depends on it."""
         with self._lock:
-            self._line(ticket, seconds, refused=reason, unsafe=unsafe, reads=reads or {})
+            self._line(ticket, seconds, refused=reason, unsafe=unsafe, reads=reads or {}, **more)
 
     def same(self, ticket, fingerprint):
         """A task did not run: its result is that of another fingerprint."""

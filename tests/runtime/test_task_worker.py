@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -9,12 +10,14 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nbrw_runtime import task_ship
 from nbrw_runtime.digest import digest_bytes
 from nbrw_runtime.store import DirectoryStore, StackedStore
 from nbrw_runtime.task_collect import TaskCollector
+from nbrw_runtime.task_cutoff import Facts
 from nbrw_runtime.task_index import TaskIndex
 from nbrw_runtime.task_record import TaskRecord, either, read_tasks, write_tasks
 from nbrw_runtime.task_worker import has_changed
@@ -403,3 +406,65 @@ def test_what_names_code_of_the_notebooks_own_has_no_content(bench, monkeypatch,
         assert bench.module.run_unless(ticket, box, {"x": value}, candidates) == "ran"
     finally:
         del sys.modules["made_up_model"]
+
+
+class Thing:
+    """Of no library that is known."""
+
+    def __init__(self):
+        self.parts = [1]
+
+    @functools.cached_property
+    def worked_out(self):
+        """Kept once it was asked for."""
+        return len(self.parts)
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "changes"),
+    [
+        (lambda: [1, 2], lambda x: x.append(3), True),
+        (lambda: {"a": {"b": 1}}, lambda x: x["a"].update(b=2), True),
+        (lambda: np.arange(50_000), lambda x: x.__setitem__(7, 0), True),
+        (lambda: np.arange(9).reshape(3, 3)[:, 1], lambda x: np.add(x, 1, out=x), True),
+        (lambda: pd.DataFrame({"x": [1, 2]}), lambda x: x.insert(0, "z", 0), True),
+        (lambda: pd.DataFrame({"x": [1, 2]}), lambda x: x.attrs.update(unit="m"), True),
+        (lambda: pd.Series(["a", "b"]), lambda x: x.replace("a", "c", inplace=True), True),
+        (Thing, lambda x: x.parts.append(2), False),
+        (lambda: [Thing()], lambda x: setattr(x[0], "new", 2), False),
+    ],
+)  # fmt: skip
+def test_a_task_that_changes_its_input_in_place_is_never_used_again(bench, make, change, changes):
+    """Nor is that input: who comes later would not get what it has become. If nobody can come
+    later, there is no harm.
+    """
+    facts = {"f": Facts("l", ("one", "two", "=three"))}
+
+    def outcome(*ticket):
+        box = bench.module.Box(Node(lambda a, b, c: change(b)))
+        inputs = {"a": make(), "b": make(), "c": make()}
+        bench.module.run(("f", "label", str(bench.spool), *ticket), box, inputs)
+        document, _ = bench.collector.collect(bench.store, facts)
+        return {record.fingerprint: record.unsafe for record in bench.read(document)}
+
+    assert outcome([0, 1, 2], changes) == {"f": True, "two": True}
+    assert outcome([0, 2], changes) == outcome() == {"f": False}
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize(
+    ("make", "use"),
+    [
+        (lambda: pd.DataFrame({"x": [1, 2], "y": [1.0, 2]}), lambda x: x.values.sum()),
+        (lambda: pd.DataFrame({"x": ["a", "b"], "y": [1, 2]}), lambda x: x.groupby("x").sum()),
+        (lambda: pd.concat([pd.DataFrame({"x": [1]})] * 2), lambda x: x.loc[0].copy()),
+        (lambda: [{1, 2}, (3, "x")], lambda x: sorted(x[0])),
+        (lambda: iter([1, 2]), list),
+        (Thing, lambda x: x.worked_out),
+    ],
+)
+def test_to_use_an_input_is_not_to_change_it(bench, make, use, changes):
+    """Whatever it works out for itself, and keeps."""
+    box = bench.module.Box(Node(lambda x: use(x)))
+    bench.module.run(("f", "label", str(bench.spool), [0], changes), box, {"x": make()})
+    assert not bench.records()["f"].unsafe
