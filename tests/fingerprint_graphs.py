@@ -165,15 +165,27 @@ for told, calls in {
     "chance": (
         "np.random.default_rng(None)", "np.random.default_rng(seed=None)", "random.Random(None)",
     ),
+    "changes": (
+        "np.set_printoptions(precision=2)", "pd.set_option('display.width', 9)",
+    ),
+    "!changes": ("pd.option_context('display.width', 9)", "math.pi", "A().k"),
     "!chance": ("np.random.default_rng(5)", "np.random.default_rng(x)", "random.Random(x)"),
 }.items():  # fmt: skip
     for call in calls:
         asks = (
-            "import os, time, pathlib, shutil, glob, random, numpy as np, pandas as pd\n"
-            "from numpy import datetime64\nfrom pandas import Timestamp\n"
+            "import os, time, math, pathlib, shutil, glob, random, numpy as np, pandas as pd\n"
+            "from numpy import datetime64\nfrom pandas import Timestamp\nclass A:\n    k = 1\n"
             f"def task(x):\n    return {call}"
         )
         case(f"{told}: {call}", asks, "", "same", "whether it is seen", outside=told)
+for line in ("math.K = x", "math.K += x", "del math.K", "A.k = x", "pd.options.display.width = x"):
+    for told, body in (
+        ("changes", f"def task(x):\n    {line}"),
+        ("changes", f"def task(x):\n    import math\n    {line}"),
+        ("!changes", f"def task(x):\n    math = A = pd = A()\n    {line}"),
+    ):
+        asks = f"import math, pandas as pd\nclass A:\n    k = 1\n{body}"
+        case(f"{told}: {body[13:]}", asks, "", "same", "others would see it", outside=told)
 case(
     "global generator",
     "import numpy as np\ndef task(n):\n    return np.random.rand(n)",

@@ -21,6 +21,10 @@ _READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBAL
 _WRITES_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _BETWEEN = frozenset({"PRECALL", "PUSH_NULL", "NOT_TAKEN"})
+_STORES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
+_COPIES = frozenset({"COPY", "DUP_TOP"})
+#: See ``calls`` of `CodeFacts`.
+ASSIGNED = " ="
 _BEFORE_CALL = frozenset({"PRECALL", "KW_NAMES"})
 _BY_NAME = frozenset({"CALL_FUNCTION_KW", "CALL_KW"})
 _THIS_MOMENT = ("now", "today")
@@ -49,7 +53,8 @@ class CodeFacts:
     ``reads``: global names, in order of first use; ``writes``: those that it assigns; ``imports``:
     (module, names from it); ``attributes``: all attribute names; ``strings``: constants;
     ``calls``: (dotted path from a global or an import inside, called without an argument or with
-    one that says no more); ``changes``: it may change in place what it is given.
+    one that says no more), and paths that it assigns or deletes, with ``ASSIGNED`` at the end;
+    ``changes``: it may change in place what it is given.
     """
 
     canonical: bytes
@@ -152,6 +157,9 @@ def _note(steps: list[dis.Instruction], facts: CodeFacts, imported: dict[str, st
         root = _root(step, imported)
         if root:
             facts.calls.append(_call(steps, number, root))
+            assigned = _assigned(steps, number, root)
+            if assigned:
+                facts.calls.append((assigned + ASSIGNED, False))
 
 
 def _imported_from(steps: list[dis.Instruction], number: int) -> Iterator[str]:
@@ -188,6 +196,22 @@ def _call(steps: list[dis.Instruction], number: int, path: str) -> tuple[str, bo
         elif step.opname not in _BETWEEN:
             return path, _is_bare(path, steps[place : place + 6])
     return path, False
+
+
+def _assigned(steps: list[dis.Instruction], number: int, path: str) -> str:
+    """The dotted path from this root that code assigns or deletes; empty: none."""
+    for place, step in enumerate(steps[number + 1 :], number + 1):
+        if step.opname in _ATTRIBUTE:
+            path += f".{step.argval}"
+        elif step.opname in _STORES:
+            return f"{path}.{step.argval}"
+        elif step.opname in _COPIES:  # `path.name += 1`: read, and stored a little later
+            name = steps[place + 1].argval
+            later = any(s.opname == "STORE_ATTR" and s.argval == name for s in steps[place + 2 :])
+            return f"{path}.{name}" if later and steps[place + 1].opname in _ATTRIBUTE else ""
+        else:
+            return ""
+    return ""
 
 
 def _is_bare(path: str, steps: list[dis.Instruction]) -> bool:

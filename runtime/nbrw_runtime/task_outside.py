@@ -13,7 +13,10 @@ from typing import Any
 
 from nbrw_runtime.names import FILE_QUESTIONS
 from nbrw_runtime.outside_rules import CHANCE, CLOCK, MACHINE, generators, kind_of_call, seeds
+from nbrw_runtime.task_bytecode import ASSIGNED
 
+#: What a process keeps for the tasks that come after.
+SETS = "a name of a module or class, or a setting, that it changes"
 ENVIRONMENT = "the environment"
 FILES = "whether files are there"
 #: Those of which nobody sees what was asked: to list a directory is an event of Python's.
@@ -41,6 +44,10 @@ _MORE = (
         ),
     ),
 )
+_SETTINGS = re.compile(
+    r"pandas\.(?:\w+\.)*(?:set_option|reset_option)\Z|locale\.setlocale\Z|decimal\.setcontext\Z"
+    r"|numpy\.(?:seterr|seterrcall|set_printoptions)\Z"
+)
 _WORKER = re.compile(r"(?:dask\.)?distributed\.(?:worker\.)?get_worker\Z")
 # Functions that draw from the generator of a whole module.
 _GLOBAL_GENERATORS = re.compile(
@@ -61,7 +68,7 @@ def drawn(
         kind = _kind(path, bare)
         generator = f"<nbrw:{path.rpartition('.')[0]}>"
         if kind and not (generator in seeded and _GLOBAL_GENERATORS.match(path)):
-            found.append(f"{kind} ({path})")
+            found.append(f"{kind} ({path.removesuffix(ASSIGNED)})")
     return found
 
 
@@ -72,6 +79,10 @@ def _seeded_by(path: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _kind(path: str, bare: bool) -> str:
+    if path.endswith(ASSIGNED):
+        return SETS
+    if _SETTINGS.match(path):
+        return SETS
     if path.startswith(("os.environ", "os.getenv")):
         return ENVIRONMENT
     if _WORKER.match(path):
