@@ -215,17 +215,19 @@ class _Call:
         self._namespace = namespace
         self._functions = functions
         self._known: dict[int, tuple[Any, Literal]] = {}
+        self._bare: dict[int, tuple[Any, Literal]] = {}  # of functions called without an argument
 
     def literal(self, obj: Any, bare: bool = False) -> Literal:
         """The digest of an object of a task that is not a reference. Raises Refused."""
-        known = self._known.get(id(obj))
+        met = self._bare if bare else self._known
+        known = met.get(id(obj))
         if known is not None:
             return known[1]
         if type(obj) is types.FunctionType and self._functions is not None:
             made = self._of_function(obj, bare, self._functions)
         else:
             made = self._made(Walker(self._modules, self._namespace, self._code), obj, bare)
-        self._known[id(obj)] = (obj, made)  # kept, so that its id stays its own
+        met[id(obj)] = (obj, made)  # kept, so that its id stays its own
         return made
 
     def _of_function(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import dask
 import pytest
@@ -224,3 +225,12 @@ def test_a_data_set_that_is_opened_twice_is_the_same(tmp_path, monkeypatch):
 
     assert opened(2) == opened(2)
     assert set(opened(2)).isdisjoint(opened(3))
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_function_draws_from_outside_where_it_has_no_argument(cell, first):
+    """Whatever other tasks of the graph give it."""
+    graph = {"a": Task("a", time.localtime, 5), "b": Task("b", time.localtime)}
+    order = sorted(graph, reverse=first == "b")
+    found = cell[1].fingerprints({key: graph[key] for key in order}, {})
+    assert not found["a"].outside and found["b"].outside
