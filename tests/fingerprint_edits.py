@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import importlib.util
 
 from fingerprint_table import case, edit
 
@@ -221,6 +222,23 @@ edits(
     ("F.A|F.B", "F.A"),
 )
 edits("strenum", "import enum\nclass F(str,enum.Enum):\n    A='a'\ntask=[F.A]", ("'a'", "'b'"))
+if importlib.util.find_spec("numba"):
+    edits(
+        "compiled by numba",
+        "import numba\nK=1\n@numba.njit('float32(float32)',locals={'y':numba.int8},fastmath=True)\ndef task(x):\n    y=x/3\n    return y*K",
+        ("float32(float32)", "float64(float64)"),
+        ("int8", "int16"),
+        ("fastmath=True", "fastmath=False"),
+        ("K=1", "K=2"),
+    )
+    edit(
+        "compiled by numba as it is called",
+        "import numba\n@numba.njit\ndef task(x): return x/3\ntask(1)",
+        "task(1)",
+        "task(1.5)",
+        "same",
+        "it is compiled again",
+    )
 edits(
     "abstract class with registered ones",
     "import abc\nclass A(abc.ABC): pass\nclass B: pass\nA.register(int)\nA.register(str)\nA.register(B)\ntask=lambda x:isinstance(x,A)",

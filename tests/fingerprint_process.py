@@ -95,7 +95,7 @@ def told(found):
 
 def needs_more(case):
     """Whether a case needs a library, or is about refusing a task."""
-    libraries = ("dask", "numpy", "pandas", "pyarrow", "distributed", "xarray", "sklearn")
+    libraries = ("dask", "numpy", "pandas", "pyarrow", "distributed", "xarray", "sklearn", "numba")
     used = any(name in case.before for name in libraries)
     return used or case.versions or case.want not in ("same", "different")
 

@@ -221,6 +221,11 @@ class Walker:
         if kind.__module__.startswith("numba.") and hasattr(obj, "py_func"):
             self.walk(kind)
             self.walk((obj.py_func, getattr(obj, "targetoptions", None)))
+            types = getattr(obj, "locals", None)
+            if types:
+                self.text("types", *(f"{name} {types[name]}" for name in sorted(types)))
+            if not getattr(obj, "_can_compile", True):  # else they are made as it is called
+                self.text("signatures", *map(str, getattr(obj, "nopython_signatures", ())))
             return
         parts_of = _WITHOUT_TOKEN.get((kind.__module__, kind.__name__))
         if parts_of is not None:
