@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbrw_runtime import dask_doze, task_ship, task_virtual
+from nbrw_runtime import dask_doze, task_ship, task_told, task_virtual
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.gc_paused import gc_paused
 from nbrw_runtime.notebook_classes import NotebookClasses
@@ -31,9 +31,10 @@ from nbrw_runtime.task_place import Start
 from nbrw_runtime.task_placement import possible_annotations
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
 from nbrw_runtime.task_record import TaskRecord
+from nbrw_runtime.task_refused import Refused
+from nbrw_runtime.task_settings import settings_digest
 from nbrw_runtime.task_shuffle import without_shuffles
 from nbrw_runtime.task_table import TaskTables
-from nbrw_runtime.task_told import AROUND, Told
 from nbrw_runtime.task_virtual import Load
 from nbrw_runtime.task_worker import has_changed
 
@@ -125,7 +126,7 @@ class TaskCache:
         self.carrier: TaskCarrier | None = None
         self._shipped: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._refused: dict[str, str] = {}  # by the ids of schedulers
-        self._told: dict[str, Told] = {}  # likewise
+        self._told: dict[str, task_told.Told] = {}  # likewise
         self._around = ""  # what the tasks that are looked at may depend on beside all else
         self._facts: dict[str, Facts] = {}
         self._doubtful: dict[str, tuple[str, str]] = {}  # tasks that may be spared: label, reason
@@ -218,16 +219,14 @@ class TaskCache:
 
     def tell(self, client: Any, name: str, args: Sequence[Any], options: dict[str, Any]) -> None:
         """By this method, the notebook tells a client's workers something beside tasks."""
-        told = self._told.setdefault(_scheduler(client), Told())
+        told = self._told.setdefault(_scheduler(client), task_told.Told())
         told.add(name, args, options, self._fingerprinter.of_value)
 
     def has_told(self, client: Any) -> None:
         """It has told them. What neither it nor its scheduler has any more would be made anew."""
-        tasks = getattr(getattr(client.cluster, "scheduler", None), "tasks", None)
-        if isinstance(tasks, Mapping):
-            for key in [k for k in self._known if k not in client.futures and k not in tasks]:
-                del self._known[key]
-                self._sound.pop(key, None)
+        for key in task_told.gone(client, self._known):
+            del self._known[key]
+            self._sound.pop(key, None)
 
     def prepare(self, client: Any) -> None:
         """Tasks of ours are about to go to a cluster."""
@@ -291,7 +290,7 @@ class TaskCache:
 
         module = task_ship.module()
         module.configure(*self.orders)
-        found = self._fingerprinter.fingerprints(graph, {})
+        found = self._here(graph)
         job = self._job(graph, found, keys, set())
         new: dict[Any, Any] = {}
         for key, record in job.plan.load.items():
@@ -324,7 +323,7 @@ class TaskCache:
         self, graph: Mapping[Any, Any], found: Mapping[Any, Fingerprint | Refusal]
     ) -> list[Any]:
         """Tasks of whose ingredients one is not what it was when the fingerprints were made."""
-        now = self._fingerprinter.fingerprints(graph, {})
+        now = self._here(graph)
         return [key for key in graph if _text(now[key]) != _text(found[key])]
 
     @property
@@ -363,7 +362,7 @@ class TaskCache:
         still has only the scheduler knows. Where the key was another task's before, nobody knows
         what those come to that use it. Nor of what a coroutine gives: it runs beside others.
         """
-        told = self._told.get(_scheduler(client)) or Told()
+        told = self._told.get(_scheduler(client)) or task_told.Told()
         if told.why_not:
             return dict.fromkeys(graph, Refusal(told.why_not))
         self._around = told.digest
@@ -378,8 +377,16 @@ class TaskCache:
         rest = {key: node for key, node in graph.items() if key not in refused}
         return made(rest, {**self._known, **refused}) | refused
 
+    def _here(self, graph: Mapping[Any, Any]) -> dict[Any, Fingerprint | Refusal]:
+        """Of tasks in this process: they see what a cell has set in libraries."""
+        try:
+            self._around = settings_digest(self._fingerprinter.of_value)
+        except Refused as error:
+            return dict.fromkeys(graph, Refusal(f"a setting of a library is {error}"))
+        return self._fingerprinter.fingerprints(graph, {}, None, self._around, True)
+
     def _ingredients(self, node: Any, graph: Mapping[Any, Any]) -> dict[str, str]:
-        around = {AROUND: self._around[:16]} if self._around else {}
+        around = {task_told.AROUND: self._around[:16]} if self._around else {}
         return self._fingerprinter.ingredients(node, graph) | around
 
     def _lost_elsewhere(self, record: TaskRecord) -> str:

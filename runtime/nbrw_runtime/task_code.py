@@ -20,6 +20,8 @@ from nbrw_runtime.task_outside import asked, drawn, kind_of_path, namespaces, pa
 from nbrw_runtime.task_refused import Refused
 
 MISSING = object()
+#: Of what is taken from outside: what only tasks in this process find.
+HELD = "what a cache holds"
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 # Built-in functions whose caller may use any name there is.
 _ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__", "get_ipython"})
@@ -229,11 +231,13 @@ def add_descriptor(walker: Any, method: Any) -> None:
 
 
 def add_cache(walker: Any, value: Any) -> None:
-    """What ``lru_cache`` makes; what is in the cache is of no account."""
+    """What ``lru_cache`` makes. Nobody sees what a value in the cache was made from."""
     name = importable_name(value)
     if name and not walker.modules.is_own(value.__module__):
         add_installed(walker, value, value.__module__, name)
         return
+    if value.cache_info().currsize:
+        walker.outside[f"{HELD} ({getattr(value, '__name__', '?')})"] = None
     walker.text("lru_cache")
     walker.walk(value.cache_parameters())
     walker.walk(value.__wrapped__)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbrw_runtime.digest import Digest
+from nbrw_runtime.task_code import HELD
 from nbrw_runtime.task_modules import Modules
 from nbrw_runtime.task_pins import Pins
 from nbrw_runtime.task_place import Start
@@ -96,12 +97,14 @@ class Fingerprinter:
         known: Mapping[Key, Fingerprint | Refusal],
         occurrences: Mapping[Key, int] | None = None,
         around: str = "",
+        here: bool = False,
     ) -> dict[Key, Fingerprint | Refusal]:
         """The fingerprint of each task of a graph of ``dask._task_spec``, or why it has none.
 
         ``known``: those of futures, which are inputs and not in the graph. ``occurrences`` sets
         tasks apart that draw from outside and are equal otherwise: the how-manieth it is.
-        ``around`` tells where they run from elsewhere, if what they come to may depend on it.
+        ``around`` tells where they run from elsewhere, if what they come to may depend on it;
+        ``here``: they run in this process, and find what caches of functions hold.
         """
         self._modules.begin()
         call = _Call(self._modules, self._namespace, self._functions, self._place())
@@ -128,7 +131,7 @@ class Fingerprinter:
                             continue
                 todo.pop()
                 del programs[key]
-                found[key] = _finished(program, found, known, occurrences.get(key), around)
+                found[key] = _finished(program, found, known, occurrences.get(key), around, here)
         return found
 
     def of_class(self, kind: type) -> str:
@@ -142,7 +145,7 @@ class Fingerprinter:
         """
         self._modules.begin()
         found = _Call(self._modules, self._namespace).literal(value)
-        return found.digest.hex(), found.outside, found.texts
+        return found.digest.hex(), _elsewhere(found.outside), found.texts
 
     def ingredients(self, node: Any, graph: Mapping[Key, Any] | None = None) -> dict[str, str]:
         """What a task's fingerprint is made of, by name, for a person; `task_explain.py`.
@@ -287,6 +290,7 @@ def _finished(
     known: Mapping[Key, Fingerprint | Refusal],
     occurrence: int | None,
     around: str = "",
+    here: bool = False,
 ) -> Fingerprint | Refusal:
     if isinstance(program, Refusal):
         return program
@@ -310,9 +314,14 @@ def _finished(
         Digest("sha256:" + local.hex()),
         program.inputs,
         program.texts,
-        program.outside,
+        program.outside if here else _elsewhere(program.outside),
         program.changes,
     )
+
+
+def _elsewhere(outside: tuple[str, ...]) -> tuple[str, ...]:
+    """What is left of it in another process, whose caches are its own."""
+    return tuple(phrase for phrase in outside if not phrase.startswith(HELD))
 
 
 def _tokens(count: int) -> tuple[bytes, ...]:

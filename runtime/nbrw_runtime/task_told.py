@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbrw_runtime.digest import digest_file, digest_json
@@ -49,6 +49,14 @@ def _watched(name: str, original: Any, cache_of: Callable[[], TaskCache | None])
 
     method._nbrw = True  # type: ignore[attr-defined]
     return method
+
+
+def gone(client: Any, keys: Iterable[Any]) -> list[Any]:
+    """Those of which neither a client nor its scheduler has anything any more."""
+    tasks = getattr(getattr(client.cluster, "scheduler", None), "tasks", None)
+    if not isinstance(tasks, Mapping):
+        return []  # nobody knows
+    return [key for key in keys if key not in client.futures and key not in tasks]
 
 
 class Told:
