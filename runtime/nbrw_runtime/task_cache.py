@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from nbrw_runtime import dask_doze, task_ship, task_told, task_virtual
@@ -27,6 +25,7 @@ from nbrw_runtime.task_explain import Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_graph import expression, is_own, label, passive_keys, target
 from nbrw_runtime.task_index import TaskIndex
+from nbrw_runtime.task_job import Job, Rewritten, is_coroutine
 from nbrw_runtime.task_place import Start
 from nbrw_runtime.task_placement import possible_annotations
 from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
@@ -45,57 +44,6 @@ _UNSEEN = "nobody saw what its key stands for"
 _TAKEN = "its key was that of another task before"
 _COROUTINE = "it is a coroutine, of which nobody sees what it reads"
 _CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
-
-
-@dataclass
-class Rewritten:
-    """What is left for Dask: a graph (None: nothing), and the keys wanted of it; the rest of the
-    keys are known: ``virtual`` has how to load them. ``tasks`` are the keys of the graph.
-    """
-
-    expr: Any
-    keys: list[Any]
-    tasks: list[Any]
-    virtual: dict[Any, Load]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A graph, what is known of its tasks, and what becomes of them."""
-
-    graph: Mapping[Any, Any]
-    found: Mapping[Any, Fingerprint | Refusal]
-    plan: TaskPlan
-    stateful: set[Any]
-    inputs: Mapping[Any, Sequence[Any]]
-    passive: set[Any]
-    changed: Callable[[str, str | None], bool]  # `has_changed`, asked once for each file
-    elsewhere: bool  # on workers of which nobody sees what they read: nothing is kept of them
-    shared: Container[Any]  # those of the graph that more than one task uses, or the notebook
-
-    def ordered(self, key: Any) -> list[Any]:
-        """The inputs of a task, those first that its fingerprint numbers."""
-        found, inputs = self.found[key], self.inputs[key]
-        first = found.inputs if isinstance(found, Fingerprint) else ()
-        return list(dict.fromkeys((*(other for other in first if other in inputs), *inputs)))
-
-    def spoilable(self) -> set[Any]:
-        """Inputs that a task which runs may change in place: they have to be what others get."""
-        return {
-            other
-            for key in self.plan.run
-            if getattr(self.found[key], "changes", False)
-            for other in self.inputs[key]
-        }
-
-    def looked(self, key: Any, found: Fingerprint) -> tuple[Any, ...]:
-        """Which inputs others may use, for a ticket: what `run` of `task_worker.py` looks at."""
-        numbers = [
-            number
-            for number, other in enumerate(found.inputs)
-            if other not in self.graph or other in self.shared
-        ]
-        return (numbers, found.changes) if numbers else ()
 
 
 class TaskCache:
@@ -371,7 +319,7 @@ class TaskCache:
         before = [key for key in graph if key in self._known or key in client.futures]
         others = {key for key in before if not _is_same(self._known.get(key), found[key])}
         refused = dict.fromkeys(others, Refusal(_TAKEN))
-        refused |= {key: Refusal(_COROUTINE) for key, node in graph.items() if _is_coroutine(node)}
+        refused |= {key: Refusal(_COROUTINE) for key, node in graph.items() if is_coroutine(node)}
         if not refused:
             return found
         rest = {key: node for key, node in graph.items() if key not in refused}
@@ -459,7 +407,7 @@ class TaskCache:
 
         node = job.graph[key]
         # Workers await what they know as a coroutine: it must be the task itself.
-        if type(node) is not Task or key in job.stateful or _is_coroutine(node):
+        if type(node) is not Task or key in job.stateful or is_coroutine(node):
             return None
         found, module = job.found[key], task_ship.module()
         text = _text(found)
@@ -559,11 +507,6 @@ def is_own_cluster(client: Any) -> bool:
 
 def _scheduler(client: Any) -> str:
     return str(getattr(client, "_scheduler_identity", {}).get("id", ""))
-
-
-def _is_coroutine(node: Any) -> bool:
-    """Whether workers await a task. (Asked without need, Dask would load distributed.)"""
-    return "distributed.utils" in sys.modules and node.is_coro
 
 
 def is_ours(key: Any) -> bool:
