@@ -70,7 +70,11 @@ def run(source, files=(), versions=(), plain=False):
                 walker = Walker(task_modules.Modules(directory), space)
                 walker.walk(space["task"])
                 digest = hashlib.sha256(walker.out).hexdigest()
-                return [{"digest": digest, "outside": list(walker.outside)}]
+                # Another process does not find what a cache here holds.
+                outside = [
+                    words for words in walker.outside if not words.startswith("what a cache")
+                ]
+                return [{"digest": digest, "outside": outside}]
             graph, keys = graph_of(space["task"])
             found = Fingerprinter(space, directory).fingerprints(graph, {})
             return [told(found[key]) for key in keys]
