@@ -299,7 +299,8 @@ class TaskCache:
             idle = passive | stateful
             lost = self._lost_elsewhere if elsewhere else index.lost
             plan = plan_tasks(keys, inputs, texts, index.find, changed, self._sound, idle, lost)
-        uses = Counter(itertools.chain(*inputs.values()))
+        # (Passive ones may be another name of what is shared.)
+        uses = Counter(itertools.chain(passive, passive, *inputs.values()))
         shared = {key for key, count in uses.items() if count > 1} | {*keys}
         return Job(graph, found, plan, stateful, inputs, passive, changed, elsewhere, shared)
 
