@@ -250,6 +250,14 @@ def refused(name, source, want):
     case(name, source, "", want, "two of them cannot be told apart")
 
 
+for line in (
+    "return task.__globals__['K']",
+    "return inspect.stack()[0].frame.f_globals['K']",
+    "return sys.modules['__main__'].K",
+    "import __main__\n    return __main__.K",
+):
+    asks = f"import inspect, sys\nK = 1\ndef task(x):\n    {line}"
+    refused(f"global by another way: {line[-24:]}", asks, "its function `task` uses")
 refused(
     "generator as an argument", "task = (i for i in range(3))", "its argument `obj` is a generator"
 )

@@ -25,7 +25,12 @@ HELD = "what a cache holds"
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
 # Built-in functions whose caller may use any name there is.
 _ANY_NAME = frozenset({"eval", "exec", "globals", "compile", "__import__", "get_ipython"})
-_FRAMES = frozenset({"_getframe", "currentframe", "_current_frames", "get_ipython"})
+_FRAMES = frozenset(
+    {
+        "__globals__", "_current_frames", "_getframe", "currentframe", "f_back", "f_globals",
+        "f_locals", "get_ipython",
+    }
+)  # fmt: skip
 _DISPATCHER = getattr(functools.singledispatch(id), "__code__", None)
 _facts: dict[int, tuple[types.CodeType, CodeFacts]] = {}
 
@@ -114,7 +119,7 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
             walker.changes = True  # whatever that module does
             for name in names:
                 walker.text("import", walker.modules.content(f"{imported}.{name}"))
-        if imported.partition(".")[0] in ("importlib", "runpy") and not library:
+        if imported.partition(".")[0] in ("importlib", "runpy", "__main__") and not library:
             raise Refused(f"code that may load any module (`{imported}`)")
 
 
@@ -144,6 +149,8 @@ def _add_globals(walker: Any, facts: CodeFacts, space: dict[str, Any], own: bool
     names = dict(facts.reads)
     if not (_FRAMES.isdisjoint(facts.attributes) and _FRAMES.isdisjoint(names)):
         raise Refused("code that looks at its caller")
+    if any(path.lstrip(":").startswith("sys.modules") for path, _ in facts.calls):
+        raise Refused("code that may look at any module (`sys.modules`)")
     if not (FRAME_READERS.isdisjoint(facts.attributes) and FRAME_READERS.isdisjoint(names)):
         walker.reads_frame.update({name: None for name in space if not name.startswith("__")})
         for text in facts.strings:
