@@ -288,6 +288,41 @@ case(
         "kit/part.py": "from . import base\ndef f(x): return base.K\n",
     },
 )
+for words, source in {
+    "imported": "def task(x):\n    import tools_of_mine as t\n    return t.{}(x)",
+    "imported by its name": "def task(x):\n    from tools_of_mine import {}\n    return {}(x)",
+}.items():
+    for name, drawn in {"pure": "!(", "now": "clock", "asks": "files", "via": "clock"}.items():
+        case(
+            f"{name} of a local module, {words} in a function",
+            source.replace("{}", name),
+            "",
+            "same",
+            "what its code takes from outside counts, and no other's",
+            files={
+                "tools_of_mine.py": "import os, time\nfrom more_of_mine import later\n"
+                "def pure(x):\n    return x\ndef now(x):\n    return time.time()\n"
+                "def asks(x):\n    return os.path.exists('x')\ndef via(x):\n    return later()\n",
+                "more_of_mine.py": "from time import time as t\ndef later():\n    return t()\n",
+            },
+            outside=drawn,
+        )
+case(
+    "local module that has the name of one of Python's own, imported in a function",
+    "def task(x):\n    import this\n    return this.f(x)",
+    "",
+    "different",
+    "content",
+    files={"this.py": "def f(x):\n    return x\n"},
+    files_after={"this.py": "def f(x):\n    return -x\n"},
+)
+case(
+    "module that is not found, imported in a function",
+    "def task(x):\n    import sys\n    sys.path.insert(0, 'sub')\n    import hidden_of_mine as h\n    return h.f(x)",
+    "",
+    "its function `task` uses code that imports `hidden_of_mine`",
+    "nobody knows what is imported there",
+)
 SPACE = {"kit/part.py": "def f(x):\n    return x\n"}
 for words, source in {
     "from a package without a file, imported in a function": "def task(x):\n    from kit import part\n    return part.f(x)",

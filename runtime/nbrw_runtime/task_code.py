@@ -119,6 +119,13 @@ def _add_described(walker: Any, function: types.FunctionType) -> None:
             walker.changes = True  # whatever that module does
             for name in names:
                 walker.text("import", walker.modules.content(f"{imported}.{name}"))
+            if not library:
+                mentioned = {*facts.attributes, *names}
+                for inner in (imported, *(f"{imported}.{name}" for name in names)):
+                    found = walker.modules.outside(inner, mentioned)
+                    walker.outside.update(dict.fromkeys(found))
+        elif not library and walker.modules.is_nowhere(imported):
+            raise Refused(f"code that imports `{imported}`, which is not found here")
         if imported.partition(".")[0] in ("importlib", "runpy", "__main__") and not library:
             raise Refused(f"code that may load any module (`{imported}`)")
 

@@ -4,15 +4,18 @@ of one that the notebook brings along its content and that of what it imports.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
+from collections.abc import Iterable
 from importlib import metadata
 
 from nbrw_runtime.digest import digest_file, digest_json
 from nbrw_runtime.distributions import names_of_distributions
 from nbrw_runtime.local_modules import found_in, is_local
 from nbrw_runtime.module_source import imports_of
+from nbrw_runtime.task_imported import Sources, outside_of, sources_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _CLOSED = frozenset({"", "__main__"})
@@ -29,6 +32,7 @@ class Modules:
         self._first: dict[str, tuple[object, str]] = {}
         self._files: dict[str, tuple[_Signature, str]] = {}
         self._imports: dict[tuple[str, str], list[str]] = {}
+        self._drawn: dict[tuple[str, str], Sources] = {}
         self._now: dict[str, str] = {}
         self._own: dict[str, bool] = {}
         self._judged: set[str] = set()
@@ -60,11 +64,23 @@ class Modules:
 
     def _is_own(self, name: str) -> bool:
         if name in _CLOSED or name.partition(".")[0] in _STANDARD:
+            if name in _CLOSED or name in sys.modules or name in sys.builtin_module_names:
+                return is_local(name)
             # A local file may hide a module of Python's own.
-            return name not in _CLOSED and is_local(name)
+            return bool(self._found_in_directory(name))
         if name in sys.modules:
             return is_local(name)
         return self._found_in_directory(name) is not None
+
+    def is_nowhere(self, name: str) -> bool:
+        """Whether no import finds a module as things are: where it is used it may be any."""
+        top = name.partition(".")[0]
+        if not top or top in sys.modules or top in _STANDARD or names_of_distributions(top):
+            return False
+        try:
+            return importlib.util.find_spec(top) is None
+        except (ImportError, ValueError):
+            return True
 
     def version(self, name: str) -> str:
         """``distribution-version`` of a module that is installed; of Python's own: Python's."""
@@ -85,7 +101,29 @@ class Modules:
         """That of a module's file alone; another text if there is none, or not the one loaded."""
         return self._file(name)[0]
 
+    def outside(self, name: str, mentioned: Iterable[str]) -> Iterable[str]:
+        """What code takes from outside that imports a module of the notebook's own and mentions
+        these names; as phrases.
+        """
+        return outside_of(mentioned, [self._sources(other) for other in self._used(name)])
+
+    def _sources(self, name: str) -> Sources:
+        digest, path = self._file(name)
+        known = self._drawn.get((path, digest))
+        if known is None:
+            try:
+                with open(path, "rb") as stream:
+                    known = sources_of(stream.read())
+            except (OSError, SyntaxError, ValueError):
+                known = {}
+            self._drawn[path, digest] = known
+        return known
+
     def _content(self, name: str) -> str:
+        return digest_json([name, *sorted(self._used(name).items())]).hex
+
+    def _used(self, name: str) -> dict[str, str]:
+        """A module and all of the notebook's own that it may import, with their digests."""
         found: dict[str, str] = {}
         todo = [name]
         while todo:
@@ -97,7 +135,7 @@ class Modules:
             todo += self._used_by(module, path, digest) if path else []
             if "." in module:
                 todo.append(module.rpartition(".")[0])
-        return digest_json([name, *sorted(found.items())]).hex
+        return found
 
     def _file(self, name: str) -> tuple[str, str]:
         """The digest of a module's file, and the file's path; empty if there is none."""
