@@ -260,7 +260,7 @@ class Follower:
         raw = self.raw[cell.number - 1]
         with self._blobs():
             raw["outputs"] = self._author_outputs(step)
-        raw["execution_count"] = cell.number
+        raw["execution_count"] = self._place(cell)
         self.done.append(
             CellReport(
                 cell.number,
@@ -379,11 +379,15 @@ class Follower:
         """The execution count. Names such as ``_5`` are part of the state: they must not collide
         with those of the audit, and a cell of the audit must have the one it had."""
         if not self._renumber:
-            return sum(1 for c in self.cells.values() if c.runs and c.number <= cell.number)
+            return self._place(cell)
         audited = self.recipe.cells
         if step.audited is None:
             return len(audited) + cell.number
         return sum(1 for c in audited if c.source.strip() and c.number <= step.audited)
+
+    def _place(self, cell: Cell) -> int:
+        """Which of the cells that run it is, as Jupyter counts them."""
+        return sum(1 for c in self.cells.values() if c.runs and c.number <= cell.number)
 
     def _run(self, kernel: RepeatKernel, cell: Cell, step: Step) -> bool:
         """Run one cell; False if it failed and nothing after it runs."""
@@ -402,7 +406,7 @@ class Follower:
         seconds = round(time.monotonic() - began, 3)
         raw = self.raw[cell.number - 1]
         raw["outputs"] = outputs.outputs
-        raw["execution_count"] = cell.number
+        raw["execution_count"] = self._place(cell)
         checkpoint = self.recipe.checkpoint(step.audited)
         report = CellReport(
             cell.number,

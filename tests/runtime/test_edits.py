@@ -453,3 +453,11 @@ def test_a_cell_whose_working_directory_is_not_there_runs_again(tmp_path):
     repeat = Repeat(tmp_path / "repeat", recipe, store, edited)
     assert repeat.outputs == plain_run(tmp_path / "plain", edited)
     assert repeat.actions[0] == "X"
+
+
+def test_empty_cells_do_not_count(tmp_path):
+    """Those after one have the execution counts that Jupyter gives them."""
+    recipe, store = audit(tmp_path / "audit", ["x = 1", "", "print(x)", "y = 2"])
+    repeat = Repeat(tmp_path / "repeat", recipe, store, ["x = 1", "", "print(x)", "y = 3"])
+    counts = [cell.get("execution_count") for cell in repeat.notebook["cells"]]
+    assert (repeat.actions, counts) == ("r-rX", [1, None, 2, 3])
