@@ -26,7 +26,7 @@ class FileChanges:
         self._touched: dict[str, bool] = {}  # path -> it existed before the window
         self._read: set[str] = set()
         self._ours: set[str] = set()  # written by the traced processes at some time
-        self._known: dict[str, tuple[int, int]] = {}  # size and mtime of ours at the last end
+        self._known: dict[str, tuple[int, ...]] = {}  # facts of ours at the last end
 
     def read(self, path: str) -> None:
         """A regular file is read."""
@@ -90,13 +90,13 @@ class FileChanges:
         return left
 
     def _watch(self) -> None:
-        """A file that stays open may change without another call that is seen."""
+        """A file that stays open, or its mode, may change without another call that is seen."""
         for path, known in list(self._known.items())[-_WATCHED_LIMIT:]:
             try:
                 status = os.stat(path)
             except OSError:
                 continue
-            if (status.st_size, status.st_mtime_ns) != known:
+            if _facts(status) != known:
                 self._touched.setdefault(path, True)
 
     def _note(self, path: str) -> None:
@@ -106,4 +106,8 @@ class FileChanges:
             return
         if stat.S_ISDIR(status.st_mode):
             return
-        self._known[path] = (status.st_size, status.st_mtime_ns)
+        self._known[path] = _facts(status)
+
+
+def _facts(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode))

@@ -181,6 +181,8 @@ class WorkDirectory:
                 if place.is_symlink() and os.readlink(place) == stored.link:
                     return
             elif place.is_file() and digest_file(place)[0] == stored.digest:
+                if not place.is_symlink() and self._is_ours(name, place):
+                    place.chmod(stored.mode | 0o200)
                 return
             if not (place.is_symlink() and name in self._links) and not self._is_ours(name, place):
                 raise UsageError(

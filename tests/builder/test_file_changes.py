@@ -91,3 +91,12 @@ def test_content_that_cannot_be_kept_is_a_gap(changes, tmp_path):
     path.unlink()
     assert changes.preserve(str(path), status, False) is None
     assert "could not be kept" in changes.gaps[0]
+
+
+def test_a_mode_that_a_later_cell_sets_is_its_doing(changes, tmp_path):
+    """Of a file that the notebook made: no call is seen, and nothing in the file changes."""
+    write(changes, tmp_path / "run.sh")
+    changes.end_window()
+    (tmp_path / "run.sh").chmod(0o755)
+    assert changes.end_window() == {"written": [str(tmp_path / "run.sh")], "removed": []}
+    assert changes.end_window() == {"written": [], "removed": []}

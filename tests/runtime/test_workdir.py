@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -214,3 +215,18 @@ def test_a_link_of_ours_is_led_elsewhere_and_one_of_the_callers_is_not(work):
     with pytest.raises(UsageError, match="another file of this name"):
         later.restore_files([first], [], None)
     assert os.readlink(link) == "mine"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_file_of_ours_gets_the_mode_that_the_next_cell_gave_it(work, stored, ours):
+    """Though what it holds is the same; one of the caller's keeps its own."""
+    store, file = stored
+    place = work.root / "out/r.txt"
+    if ours:
+        work.restore_files([file], [], store.path)
+    else:
+        place.parent.mkdir()
+        place.write_bytes(b"result")
+        place.chmod(0o640)
+    work.restore_files([replace(file, mode=0o750)], [], store.path)
+    assert place.stat().st_mode & 0o777 == (0o750 if ours else 0o640)
