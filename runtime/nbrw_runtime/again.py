@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from nbrw_runtime.checkpoint import Omitted
 from nbrw_runtime.errors import IntegrityError, NbrwError
 
 # What is said of a name that is not there, by whatever way it was looked up.
@@ -37,3 +38,11 @@ def missing_name(text: str) -> str:
     """The name that a cell which failed with this looked for in the notebook; "" if it did not."""
     found = _UNDEFINED.search(text)
     return found[1] if found else ""
+
+
+def unstored(name: str, maker: int, why: Omitted) -> str:
+    """Why a name is not there, behind what a cell failed with; ``maker`` is a cell's number."""
+    return (
+        f"; `{name}` ({why.type}) was made or changed by cell {maker} and could not be stored: "
+        f"{why.reason}; repeat with --from {maker}"
+    )

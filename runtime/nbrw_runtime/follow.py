@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbrw_runtime.accesses import Used, used
-from nbrw_runtime.again import Again, BlobError, missing_name
+from nbrw_runtime.again import Again, BlobError, missing_name, unstored
 from nbrw_runtime.checkpoint import Checkpoint, Omitted, StoredObject
 from nbrw_runtime.compare import IGNORE_TAG, is_ignored
 from nbrw_runtime.comparing import Comparing
@@ -511,11 +511,7 @@ class Follower:
         found = self.walk.now.omitted.get(name)
         if found is None:
             return ""
-        maker, why = found
-        return (
-            f"; `{name}` ({why.type}) was made or changed by cell {maker} and could not be "
-            f"stored: {why.reason}; repeat with --from {maker}"
-        )
+        return unstored(name, *found)
 
     def _compared(self, cell: Cell, step: Step, outputs: list[dict[str, Any]]) -> dict[str, Any]:
         """What the report says of a comparison with the author's outputs and files."""

@@ -171,7 +171,7 @@ class TaskCache:
         told.add(name, args, options, self._fingerprinter.of_value)
 
     def has_told(self, client: Any) -> None:
-        """It has told them. What neither it nor its scheduler has any more would be made anew."""
+        """It has told them. What neither it nor its scheduler has would be made anew."""
         for key in task_told.gone(client, self._known):
             del self._known[key]
             self._sound.pop(key, None)
