@@ -307,6 +307,36 @@ for words, source in {
             },
             outside=drawn,
         )
+for words, source in {
+    "imported in a function": "def task(x):\n    import tools_of_mine as t\n    return t.{}(x)",
+    "loaded before": "import tools_of_mine as t\ndef task(x):\n    return t.{}(x)",
+}.items():
+    for name, kept in {"table": "what a cache remembers of files", "pure": "!what a cache"}.items():
+        case(
+            f"cache of {name} in a local module, {words}",
+            source.replace("{}", name),
+            "",
+            "same",
+            "a worker may have filled it before the file changed",
+            files={
+                "tools_of_mine.py": "import functools, json\ndef read(x):\n    with open(x) as f:\n"
+                "        return json.load(f)\n@functools.lru_cache\ndef table(x):\n    return read(x)\n"
+                "@functools.cache\ndef pure(x):\n    return x * 2\n",
+            },
+            outside=kept,
+        )
+READS = {
+    "tools_of_mine.py": "with open('k.txt') as s:\n    K = s.read()\ndef f(x):\n    return K\n"
+}
+case(
+    "local module that reads a file, imported in a function",
+    "def task(x):\n    import tools_of_mine as t\n    return t.f(x)",
+    "",
+    "same",
+    "a worker may have loaded it before the file changed",
+    files={**READS, "k.txt": "1"},
+    outside="what a module read",
+)
 case(
     "local module that has the name of one of Python's own, imported in a function",
     "def task(x):\n    import this\n    return this.f(x)",

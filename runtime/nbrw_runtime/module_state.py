@@ -19,7 +19,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _TARGETED = (
     ast.AnnAssign, ast.AsyncFor, ast.AugAssign, ast.For, ast.NamedExpr, ast.comprehension
 )  # fmt: skip
-_CACHES = frozenset({"cache", "cached", "lru_cache", "memoize"})
+#: Decorators by which a function remembers what it gave.
+CACHES = frozenset({"cache", "cached", "lru_cache", "memoize"})
 # Calls that make objects which move on whenever they are used.
 _LIVING = re.compile(
     r"(iter|open|itertools\.\w+|(.*\.)?(Generator|Random|RandomState|default_rng|reader))\Z"
@@ -55,7 +56,7 @@ def changing(defined: Iterable[Definition]) -> set[str]:
     """Which of these names, of a module and of those it uses, may change what stays."""
     every = list(defined)
     alive = {one.name for one in every if one.alive}
-    reading = _closure(every, {one.name for one in every if _reads(one.mentions)})
+    reading = _closure(every, {one.name for one in every if reads_files(one.mentions)})
     return _closure(
         every,
         {
@@ -83,7 +84,8 @@ def _closure(defined: Iterable[Definition], start: set[str]) -> set[str]:
     return found
 
 
-def _reads(mentions: Iterable[str]) -> bool:
+def reads_files(mentions: Iterable[str]) -> bool:
+    """Whether code that mentions these names may read files."""
     return any(name.lower().startswith(_READS) for name in mentions)
 
 
@@ -114,7 +116,7 @@ class _Module:
     def _function(
         self, node: ast.FunctionDef | ast.AsyncFunctionDef, held: frozenset[str]
     ) -> Definition:
-        remembers = any(_last(decorator) in _CACHES for decorator in node.decorator_list)
+        remembers = any(_last(decorator) in CACHES for decorator in node.decorator_list)
         changes = self._changes(node, frozenset(), held)
         return Definition(node.name, changes, _words(node) - {node.name}, remembers)
 

@@ -9,12 +9,15 @@ end. The functions here take it as their first parameter (`task_values.Walker`).
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import types
 from typing import Any
 
+from nbrw_runtime.module_state import reads_files
 from nbrw_runtime.names import FRAME_READERS, words_of
 from nbrw_runtime.task_bytecode import CHANGERS, CodeFacts, code_facts
+from nbrw_runtime.task_imported import REMEMBERED
 from nbrw_runtime.task_modules import PYTHON, module_name
 from nbrw_runtime.task_outside import asked, drawn, kind_of_path, namespaces, path_of
 from nbrw_runtime.task_refused import Refused
@@ -252,9 +255,27 @@ def add_cache(walker: Any, value: Any) -> None:
         return
     if value.cache_info().currsize:
         walker.outside[f"{HELD} ({getattr(value, '__name__', '?')})"] = None
+    if reads_files(_mentioned(value.__wrapped__)):
+        walker.outside[f"{REMEMBERED} ({getattr(value, '__name__', '?')})"] = None
     walker.text("lru_cache")
     walker.walk(value.cache_parameters())
     walker.walk(value.__wrapped__)
+
+
+def _mentioned(function: Any) -> set[str]:
+    """What the code of a function mentions, and of those functions in the same module that it
+    mentions.
+    """
+    found: set[str] = set()
+    todo = [inspect.unwrap(function)]
+    while todo:
+        code = getattr(one := todo.pop(), "__code__", None)
+        if isinstance(code, types.CodeType):
+            facts = facts_of(code)
+            new = {*facts.reads, *facts.attributes} - found
+            found |= new
+            todo += [v for v in map(one.__globals__.get, new) if isinstance(v, types.FunctionType)]
+    return found
 
 
 def add_partial(walker: Any, value: Any) -> None:

@@ -4,10 +4,12 @@ task's function imports when it runs, which may not be loaded here.
 
 from __future__ import annotations
 
+import ast
 import types
 from collections.abc import Iterable, Iterator
 
 from nbrw_runtime.effects import effects_of
+from nbrw_runtime.module_state import CACHES, reads_files
 from nbrw_runtime.task_bytecode import CodeFacts, code_facts
 from nbrw_runtime.task_outside import asked, drawn
 
@@ -15,10 +17,14 @@ _MISSING = object()
 #: Name of a function, a class or a method -> what its code mentions, what it draws from outside.
 Sources = dict[str, tuple[frozenset[str], tuple[str, ...]]]
 _LOADING = "<module>"
+#: A worker may have loaded the module, or filled its caches, before a file changed.
+LOADED = "what a module read from files when it was loaded"
+REMEMBERED = "what a cache remembers of files"
 
 
 def sources_of(source: bytes) -> Sources:
     """Of a module's file. Raises SyntaxError or ValueError."""
+    tree = ast.parse(source)
     code = compile(source, "<module>", "exec", dont_inherit=True)
     imports = effects_of(source.decode()).imports
     found: Sources = {}
@@ -28,7 +34,36 @@ def sources_of(source: bytes) -> Sources:
         mentions = frozenset({*facts.reads, *facts.attributes})
         before = found.get(name, (frozenset[str](), ()))
         found[name] = (before[0] | mentions, (*before[1], *phrases))
+    for name in _cached(tree):
+        if reads_files(_reached(name, found)):
+            found[name] = (found[name][0], (*found[name][1], f"{REMEMBERED} ({name})"))
+    if reads_files(found[_LOADING][0]):
+        found[_LOADING] = (found[_LOADING][0], (*found[_LOADING][1], LOADED))
     return found
+
+
+def _cached(tree: ast.Module) -> Iterator[str]:
+    """The functions whose results a decorator remembers."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            words = {part.id for d in node.decorator_list for part in ast.walk(d)
+                     if isinstance(part, ast.Name)}  # fmt: skip
+            words |= {part.attr for d in node.decorator_list for part in ast.walk(d)
+                      if isinstance(part, ast.Attribute)}  # fmt: skip
+            if not words.isdisjoint(CACHES):
+                yield node.name
+
+
+def _reached(name: str, found: Sources) -> set[str]:
+    """All that a function's code mentions, and that of those functions which it mentions."""
+    seen: set[str] = set()
+    todo = [name]
+    while todo:
+        for mentioned in found.get(todo.pop(), (frozenset[str](), ()))[0]:
+            if mentioned not in seen:
+                seen.add(mentioned)
+                todo.append(mentioned)
+    return seen
 
 
 def outside_of(names: Iterable[str], modules: Iterable[Sources]) -> Iterator[str]:

@@ -14,8 +14,9 @@ from importlib import metadata
 from nbrw_runtime.digest import digest_file, digest_json
 from nbrw_runtime.distributions import names_of_distributions
 from nbrw_runtime.local_modules import found_in, is_local
+from nbrw_runtime.module_reads import read_by
 from nbrw_runtime.module_source import imports_of
-from nbrw_runtime.task_imported import Sources, outside_of, sources_of
+from nbrw_runtime.task_imported import LOADED, Sources, outside_of, sources_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _CLOSED = frozenset({"", "__main__"})
@@ -105,7 +106,10 @@ class Modules:
         """What code takes from outside that imports a module of the notebook's own and mentions
         these names; as phrases.
         """
-        return outside_of(mentioned, [self._sources(other) for other in self._used(name)])
+        used = {other: self._sources(other) for other in self._used(name)}
+        phrases = outside_of(mentioned, used.values())
+        # What a module read that is loaded here is part of its content.
+        return [p for p in phrases if p != LOADED or not used.keys() <= sys.modules.keys()]
 
     def _sources(self, name: str) -> Sources:
         digest, path = self._file(name)
@@ -120,7 +124,9 @@ class Modules:
         return known
 
     def _content(self, name: str) -> str:
-        return digest_json([name, *sorted(self._used(name).items())]).hex
+        used = self._used(name)
+        read = [[module, *found] for module in sorted(used) for found in read_by(module)]
+        return digest_json([name, *sorted(used.items()), *read]).hex
 
     def _used(self, name: str) -> dict[str, str]:
         """A module and all of the notebook's own that it may import, with their digests."""
