@@ -26,13 +26,18 @@ _COVERED_CALLS = (
     "sklearn.set_config", "socket.setdefaulttimeout", "sys.set_int_max_str_digits",
     "sys.setrecursionlimit", "sys.setswitchinterval", "warnings.",
 )  # fmt: skip
+# Though they begin so.
+_NOT_COVERED = (
+    "numpy.seterrcall", "seaborn.set", "seaborn.set_color_codes", "seaborn.set_theme",
+)  # fmt: skip
 # Of Python's own modules only these calls are suspicious.
 _STDLIB = re.compile(
     r"(sys\.(set|addaudithook|path_hooks|meta_path|modules)|signal\.|socket\.set|gc\.(?!collect)"
     r"|threading\.(set|stack_size)|atexit\.|os\.(umask|nice|set)|faulthandler\.|tracemalloc\.st"
     r"|logging\.set|codecs\.register|copyreg\.|readline\."
     r"|resource\.set|multiprocessing\.set_|asyncio\.set_|importlib\.(reload|invalidate)|builtins\."
-    r"|csv\.(register|field_size)|mimetypes\.|sqlite3\.register|time\.tzset|unittest\.mock\.patch)"
+    r"|csv\.(register|field_size)|mimetypes\.|sqlite3\.register|time\.tzset|unittest\.mock\.patch"
+    r"|tempfile\.mk[ds]|[\w.]*\.(?:set|register|install|reset)\w*\Z)"
 )
 # Libraries all of whose calls draw, show or change what they are given.
 _HARMLESS_MODULES = (
@@ -67,6 +72,8 @@ def assignment_matters(path: str) -> bool:
 def call_matters(path: str, discarded: bool) -> bool:
     """Whether to call this is such an effect. ``discarded``: nobody takes the result."""
     head, _, last = path.rpartition(".")
+    if path in _NOT_COVERED:
+        return True
     if path.startswith(_COVERED_CALLS):
         return False
     if "." in head and last in MUTATORS and "()" not in head:
@@ -78,3 +85,9 @@ def call_matters(path: str, discarded: bool) -> bool:
     if _SETTERS.match(last) and "()" not in head:
         return True
     return discarded and not _HARMLESS_VERBS.match(last)
+
+
+def sets_up(path: str) -> bool:
+    """Whether to call this changes how the object at the path's head behaves, by its name."""
+    last = path.rpartition(".")[2]
+    return last in _MUTATORS or bool(_SETTERS.match(last)) or last == "load_extension"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nbrw_runtime.effect_rules import assignment_matters, call_matters
+from nbrw_runtime.effect_rules import assignment_matters, call_matters, sets_up
 from nbrw_runtime.ipython_lines import has_other_lines
 from nbrw_runtime.names import python_of
 from nbrw_runtime.versions import PRIVATE
@@ -29,7 +29,12 @@ _HARMLESS_MAGICS = frozenset(
 )  # fmt: skip
 # Types of names that stand for what libraries made.
 _LOADED = frozenset({"module", "type", "function", "builtin_function_or_method"})
+# The shell, as a notebook asks for it, and its ways to run a magic.
+_SHELL = "get_ipython()"
+_RUNS_MAGICS = frozenset({"magic", "run_cell_magic", "run_line_magic"})
+_DIRECTORY_MAKERS = frozenset({"makedirs", "mkdir"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DISPLAYS = (ast.Tuple, ast.List, ast.Set)
 # Most nodes of a tree: they do nothing, and there is nothing in them.
 _LEAVES = (ast.Name, ast.Constant, ast.expr_context, ast.operator)
 
@@ -39,7 +44,10 @@ class Effect:
     """Something that code does to ``path``, as it is written: ``assign``, ``call``, or ``with``.
 
     (The last is a call whose effect ends with a block.) ``discarded``: nobody takes the result of
-    the call; ``shown``: the notebook may show it; ``bare``: it has no argument.
+    the call; ``shown``: the notebook may show it; ``bare``: it has no argument. More kinds:
+    ``pass`` hands it to the function ``to``; ``argument`` is what the function ``to`` assigns to
+    below what it is given (``f:0`` by position, ``f:name``); ``directory`` makes that one, outside
+    of the working directory; ``magic`` runs that one.
     """
 
     path: str
@@ -47,13 +55,15 @@ class Effect:
     discarded: bool = False
     shown: bool = False
     bare: bool = False
+    to: str = ""
 
 
 @dataclass(frozen=True)
 class SourceEffects:
     """What a cell's code may do: at once, and in the functions (or classes) it defines.
 
-    ``imports`` maps names to the modules, or what is in them, that they stand for.
+    ``imports`` maps names to the modules, or what is in them, that they stand for; ``aliases`` maps
+    names to what they were bound to, as it is written.
     """
 
     magic: str = ""
@@ -61,6 +71,7 @@ class SourceEffects:
     functions: Mapping[str, tuple[Effect, ...]] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -68,8 +79,7 @@ def effects_of(source: str) -> SourceEffects:
     """What a cell with this source may do."""
     magic = ""
     for name, rest in _MAGIC.findall(source):
-        inline = name == "matplotlib" and rest.strip() in ("", "inline")
-        if name not in _HARMLESS_MAGICS and not inline:
+        if _magic_matters(name, rest):
             magic = magic or f"%{name} is not restored"
     tree = python_of(source)
     if tree is None:
@@ -85,7 +95,12 @@ def effects_of(source: str) -> SourceEffects:
     functions: dict[str, tuple[Effect, ...]] = {}
     last = tree.body[-1] if tree.body else None
     own = list(_effects(tree, functions, last if isinstance(last, ast.Expr) else None))
-    return SourceEffects(magic, tuple(own), functions, imports, modules)
+    return SourceEffects(magic, tuple(own), functions, imports, modules, dict(_aliases(tree)))
+
+
+def _magic_matters(name: str, rest: str) -> bool:
+    inline = name == "matplotlib" and rest.strip() in ("", "inline")
+    return name not in _HARMLESS_MAGICS and not inline
 
 
 def hidden_effect(
@@ -107,25 +122,53 @@ def hidden_effect(
     if found.magic:
         return found.magic
     imports = {**(imported or {}), **found.imports}
+    shells = {_SHELL}
+    for name, meant in found.aliases.items():
+        root, dot, rest = meant.partition(".")
+        if meant == _SHELL:
+            shells.add(name)
+        elif root in imports and name != root:
+            imports[name] = imports[root] + dot + rest
     shown = any(name[:1] == "_" and name[1:].isdigit() for name in changed)
-    for effect in (*found.own, *called):
-        if effect.kind == "with":
+    effects = [*found.own, *called]
+    changing = {effect.to for effect in effects if effect.kind == "argument"}
+    for effect in effects:
+        if effect.kind in ("with", "argument"):
             continue
+        if effect.kind == "directory":
+            return f"it makes the directory {effect.path}, outside the working directory"
+        if effect.kind == "magic":
+            return f"%{effect.path} is not restored"
         root, dot, rest = effect.path.partition(".")
+        loaded = types.get(root) in _LOADED and (root not in changed or types[root] == "module")
+        if root in shells or types.get(root, "").endswith("InteractiveShell"):
+            if effect.kind == "assign" or (effect.kind == "call" and sets_up(effect.path)):
+                return f"it changes the shell ({effect.path})"
+            continue
         if root in imports:
             path = imports[root] + dot + rest
-        elif types.get(root) in _LOADED and root not in changed:
+        elif loaded:
             if effect.kind == "call" and types[root] != "module":
                 continue  # what a function of the notebook does is known from its code
             path = effect.path
+        elif effect.kind == "assign" and _is_class_of_library(effect.path, types):
+            path = effect.path
         else:
             continue
-        if effect.kind == "assign":
+        if effect.kind == "pass":
+            if effect.to in changing:
+                return f"`{effect.to.partition(':')[0]}` changes {effect.path}"
+        elif effect.kind == "assign":
             if dot and assignment_matters(path):
                 return f"it changes {effect.path.removesuffix('.*')}"
         elif call_matters(path, effect.discarded and not (effect.shown and shown)):
             return f"it calls {effect.path}, whose effect is not restored"
     return ""
+
+
+def _is_class_of_library(path: str, types: Mapping[str, str]) -> bool:
+    root, _, rest = path.partition(".")
+    return rest.startswith("__class__.") and "." in types.get(root, "")  # else of the notebook
 
 
 def imported_modules(source: str) -> list[str]:
@@ -185,6 +228,7 @@ def _effects(
                 inside = [effect for effects in methods.values() for effect in effects]
             else:
                 inside = list(_effects(child, None))
+                inside += _on_arguments(child, inside)
             functions[child.name] = (*functions.get(child.name, ()), *inside)
             continue
         within = scoped
@@ -205,6 +249,65 @@ def _called(
     path = _dotted(call.func)
     if path:
         yield Effect(path, kind, discarded, shown, not (call.args or call.keywords))
+    if isinstance(call.func, ast.Name):
+        places = [(str(index), value) for index, value in enumerate(call.args)]
+        places += [(key.arg or "", key.value) for key in call.keywords]
+        for place, value in places:
+            if given := _dotted(value):
+                yield Effect(given, "pass", to=f"{call.func.id}:{place}")
+    if path.rpartition(".")[2] in _RUNS_MAGICS:
+        start = " ".join(str(getattr(text, "value", "?")) for text in call.args[:2])
+        name = start.lstrip("%").partition(" ")[0]
+        if _magic_matters(name, start.partition(" ")[2]):
+            yield Effect(name, "magic")
+    if path.rpartition(".")[2] in _DIRECTORY_MAKERS:
+        start = _start_of(call if call.args else call.func)
+        if start.startswith(("/", "~", "..")):
+            yield Effect(start, "directory")
+
+
+def _start_of(node: ast.expr) -> str:
+    """The text that a path begins with, as far as it is written there."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return _start_of(node.values[0])
+    if isinstance(node, ast.BinOp):
+        return _start_of(node.left)
+    if isinstance(node, ast.Attribute):
+        return _start_of(node.value)
+    if isinstance(node, ast.Call):
+        return _start_of(node.args[0] if node.args else node.func)
+    return ""
+
+
+def _on_arguments(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, effects: Iterable[Effect]
+) -> list[Effect]:
+    given = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    places = {name: [str(index), name] for index, name in enumerate(given)}
+    places.update({argument.arg: [argument.arg] for argument in function.args.kwonlyargs})
+    return [
+        Effect(effect.path, "argument", to=f"{function.name}:{place}")
+        for effect in effects
+        if effect.kind == "assign"
+        for place in places.get(effect.path.partition(".")[0], ())
+    ]
+
+
+def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names that are bound to others, or to what is in others, by plain assignments and loops."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            values, targets = [node.value], node.targets
+        elif isinstance(node, (ast.For, ast.AsyncFor)) and isinstance(node.iter, _DISPLAYS):
+            values, targets = node.iter.elts, [node.target]
+        else:
+            continue
+        for value in values:
+            meant = _dotted(value)
+            if meant and (isinstance(value, (ast.Name, ast.Attribute)) or meant == _SHELL):
+                yield from ((t.id, meant) for t in targets if isinstance(t, ast.Name))
 
 
 def _assigned(node: ast.AST) -> list[str]:

@@ -92,7 +92,7 @@ def _without_bodies(source: str) -> str:
 
 
 def _path(effect: Effect, imported: Mapping[str, str]) -> str:
-    if effect.kind == "assign":
+    if effect.kind not in ("call", "with"):
         return ""
     root, dot, rest = effect.path.partition(".")
     return imported.get(root, root) + dot + rest

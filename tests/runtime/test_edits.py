@@ -235,6 +235,14 @@ SCENARIOS = {
         [FRAME, "f['w'] = 1", "print(f.w.sum())"],
         [FRAME, "f['w'] = 2", "print(f.w.sum())"],
         "rXX"),
+    "an effect on an argument": (
+        ["import json\ndef conf(m):\n    m.nbrw_c = 5", "conf(json)", "print(json.nbrw_c)",
+         "print(1)"],
+        ["import json\ndef conf(m):\n    m.nbrw_c = 5", "conf(json)", "print(json.nbrw_c + 1)",
+         "print(1)"], "rXXr"),
+    "a setting of the shell": (
+        ["get_ipython().ast_node_interactivity = 'all'", "z = 1"],
+        ["get_ipython().ast_node_interactivity = 'all'", "3\n4"], "XX"),
     "an effect of a function, where it is called": (
         ["import json\ndef f():\n    json.nbrw_a = 5", "f()", "print(json.nbrw_a)", "print(1)"],
         ["import json\ndef f():\n    json.nbrw_a = 5", "f()", "print(json.nbrw_a + 1)", "print(1)"],

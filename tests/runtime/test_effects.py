@@ -6,7 +6,13 @@ import pytest
 
 from nbrw_runtime.effects import effects_of, hidden_effect, imported_modules
 
-TYPES = {"m": "module", "DataFrame": "type", "obj": "Thing", "mine": "function"}
+TYPES = {
+    "frame": "pandas.DataFrame",
+    "m": "module",
+    "DataFrame": "type",
+    "obj": "Thing",
+    "mine": "function",
+}
 IMPORTED = {
     "np": "numpy", "json": "json", "plt": "matplotlib.pyplot", "DataFrame": "pandas.DataFrame",
     "sklearn": "sklearn", "os": "os", "logging": "logging", "lib": "lib", "decimal": "decimal",
@@ -41,6 +47,18 @@ def effect(source, changed=(), called=()):
         ("%time json.extra = 1", "it changes json.extra"),
         ("%%timeit -n 1\njson.extra = 1", "it changes json.extra"),
         ("    json.extra = 1\n    x?", "it changes json.extra"),
+        ("d = json\nd.x = 1", "it changes d.x"),
+        ("for d in (json, os):\n    d.x = 1", "it changes d.x"),
+        ("D = np.ma.MaskedArray\nD.x = 1", "it changes D.x"),
+        ("frame.__class__.x = 1", "it changes frame.__class__.x"),
+        ("get_ipython().node = 'all'", "it changes the shell (get_ipython().node)"),
+        ("ip = get_ipython()\nip.node = 'all'", "it changes the shell (ip.node)"),
+        ("get_ipython().run_line_magic('load_ext', 'x')", "%load_ext is not restored"),
+        (
+            "os.makedirs('/tmp/a/b')",
+            "it makes the directory /tmp/a/b, outside the working directory",
+        ),
+        ("Path(f'../{a}').mkdir()", "it makes the directory ../, outside the working directory"),
         ("/lib.start 1", "what it does cannot be told from its code"),
     ],
 )
@@ -62,6 +80,11 @@ def test_a_change_of_a_module_or_by_a_magic_is_told(source, told):
         ("gc.callbacks.append(f)", "gc.callbacks.append"),
         ("lib.registry.update(a=1)", "lib.registry.update"),
         ("sys.settrace(f)", "sys.settrace"),
+        ("import calendar\ncalendar.setfirstweekday(6)", "calendar.setfirstweekday"),
+        ("from collections.abc import Sequence\nSequence.register(L)", "Sequence.register"),
+        ("import tempfile\na = tempfile.mkdtemp()", "tempfile.mkdtemp"),
+        ("np.seterrcall(f)", "np.seterrcall"),
+        ("import seaborn as sns\nsns.set_theme()", "sns.set_theme"),
         ("np.setbufsize(1)", "np.setbufsize"),
         ("np.ctypeslib.start(1)", "np.ctypeslib.start"),
         ("logging.setLoggerClass(A)", "logging.setLoggerClass"),
@@ -80,7 +103,10 @@ def test_a_call_that_is_made_for_its_effect_is_told(source, called):
     [
         "obj.x = 1", "x = json.dumps(1)", "plt.rcParams['a.b'] = 2", "%matplotlib inline",
         "%time x = 1", "t = %timeit -o f()", "%timeit -n 5 lib.fit(x)",
-        "!ls\nx = (1\n% 2)", "x??", "a[0] = 1", "f().x = 1", "def (", "np.random.seed(1)",
+        "!ls\nx = (1\n% 2)", "x??", "obj.__class__.x = 1", "os.makedirs(a)",
+        "get_ipython().run_line_magic('matplotlib', 'inline')", "from threading import Event",
+        "Path('a').mkdir()", "import seaborn as sns\nsns.set_style('dark')", "a[0] = 1",
+        "f().x = 1", "def (", "np.random.seed(1)",
         "os.environ['A'] = 'b'", "os.makedirs('a')", "decimal.getcontext().prec = 3", "mine(1)",
         "sys.path.append('a')", "logging.basicConfig(level=10)",
         "logging.getLogger('a').setLevel(1)", "logging.getLogger('a').level = 3",
@@ -129,3 +155,13 @@ def test_imports_outside_of_functions_are_found():
     assert imported_modules(source) == ["a.b", "c", "d.e", "d.e:f", "g"]
     assert imported_modules("%%bash\nimport x") == []
     assert imported_modules("!true\nimport x") == ["x"]
+
+
+def test_a_function_that_assigns_below_its_argument_changes_what_it_is_given():
+    """By position or by name, also as a decorator; of the notebook's own objects it is state."""
+    source = "def add(a, cls):\n    def f(g):\n        setattr(cls, g.__name__, g)\n    return f"
+    called = effects_of(source).functions["add"]
+    told = "`add` changes DataFrame"
+    assert effect("@add(1, DataFrame)\ndef f(): pass", called=called) == told
+    assert effect("add(1, cls=DataFrame)", called=called) == told
+    assert effect("add(DataFrame, obj)", called=called) == ""
