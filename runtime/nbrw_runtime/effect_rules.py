@@ -90,4 +90,4 @@ def call_matters(path: str, discarded: bool) -> bool:
 def sets_up(path: str) -> bool:
     """Whether to call this changes how the object at the path's head behaves, by its name."""
     last = path.rpartition(".")[2]
-    return last in _MUTATORS or bool(_SETTERS.match(last)) or last == "load_extension"
+    return last in MUTATORS or bool(_SETTERS.match(last)) or last == "load_extension"
