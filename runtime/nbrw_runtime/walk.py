@@ -47,6 +47,7 @@ from nbrw_runtime.versions import (
     may_list,
 )
 
+_LISTERS = frozenset({"iterdir", "rglob", "scandir", "walk"})
 #: Versions that begin so mean something in one repeat only.
 _PASSING = (UNKNOWN, "unstored by the run of ")
 
@@ -329,7 +330,8 @@ class Walk:
             return "it is known already"
         if self.now.any_name(names):
             return "it may use any name"
-        if not self.now.words(names).isdisjoint(FILE_QUESTIONS):
+        # What a function lists is seen.
+        if not (names.used | (self.now.words(names) - _LISTERS)).isdisjoint(FILE_QUESTIONS):
             return "it asks whether files are there"
         if changes.omitted:
             return f"`{next(iter(changes.omitted))}` cannot be stored"
