@@ -60,9 +60,13 @@ class LocalModules:
         """What whoever uses a module may do by it: ask for files (the words of `names.py`), and
         change what modules keep, by these of their names.
         """
-        used = self._used_by(name).values()
-        changes = changing(one for source in used for one in source.definitions)
-        return frozenset(map(changes_by, changes)).union(*(source.words for source in used))
+        used = self._used_by(name)
+        key = tuple(sorted((other, source.digest) for other, source in used.items()))
+        if key not in _refers:
+            changes = changing(one for source in used.values() for one in source.definitions)
+            words = (source.words for source in used.values())
+            _refers[key] = frozenset(map(changes_by, changes)).union(*words)
+        return _refers[key]
 
     def _digest(self, name: str) -> str:
         used = self._used_by(name)
@@ -95,6 +99,8 @@ class LocalModules:
 
 
 _UNKNOWN = ModuleSource("unreadable")
+#: What was found for modules of these contents.
+_refers: dict[tuple[tuple[str, str], ...], frozenset[str]] = {}
 
 
 def _source_of(name: str, path: str | None) -> ModuleSource:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,7 +120,8 @@ class StateTracker:
             found = self._dump_provider(provider)
             if isinstance(found, Dump):
                 self._learn((provider.name,), found)
-        self._modules(keep=False)
+        for _, group, found in self._new_modules():
+            self._learn(group, found)
 
     def look_at_modules(self) -> None:
         """Read modules of the notebook's own that were loaded: that belongs to who loaded them."""
@@ -422,15 +423,19 @@ class StateTracker:
     def _modules(self, keep: bool) -> tuple[StoredObject, ...]:
         """The modules that the notebook brings along, if loaded since or not what they were."""
         objects = []
+        for name, group, found in self._new_modules():
+            whole = replace(found, refers=self._local_modules.refers(name))
+            objects.append(self._stored(group, whole, found.identity(), keep))
+            self._learn(group, found)
+        return tuple(objects)
+
+    def _new_modules(self) -> Iterator[tuple[str, tuple[str, ...], Dump]]:
         for name, content in self._local_modules.now().items():
             group = (local_module(name),)
             found = dump({group[0]: content}, self.context)
             known = self._known.get(group)
             if isinstance(found, Dump) and (not known or known.identity != found.identity()):
-                found = replace(found, refers=self._local_modules.refers(name))
-                objects.append(self._stored(group, found, found.identity(), keep))
-                self._learn(group, found)
-        return tuple(objects)
+                yield name, group, found
 
     def _dump_provider(self, provider: Provider) -> Dump | Omit | None:
         try:

@@ -191,7 +191,11 @@ class Versions:
         """All names that code may reach which mentions these; of dynamic code: all there are."""
         if self.is_dynamic(names):
             return {name for name in self.names if not name.startswith(PREFIX)} | names.used
-        found = reach(names.used, self._refers)
+        return self._reached(names.used)
+
+    def _reached(self, start: set[str] | frozenset[str]) -> set[str]:
+        """What these names refer to, and what modules may keep that are among it."""
+        found = reach(start, self._refers)
         if self._kept and any(map(changed_by, found)):
             alive = {n for n, by in self._kept.items() if by or self._may_change(n)}
             found |= reach(alive, self._refers)
@@ -226,7 +230,7 @@ class Versions:
         free = {name for name in names.bound if len(self._groups.get(name, ())) < 2}
         if self.is_dynamic(names):
             return self.used(names) - free
-        return reach(names.used - free, self._refers)
+        return self._reached(names.used - free)
 
     def input_versions(self, names: Names) -> object:
         """The same with their versions, as a value that JSON can hold."""

@@ -105,7 +105,7 @@ def test_a_module_that_is_loaded_again_is_read_again(tmp_path):
              "import importlib\nm = importlib.reload(m_nbrw)", "print(m_nbrw.f())",
              "print(1)"]  # fmt: skip
     edited = [line.replace(repr(f(22)), repr(f(333))) for line in lines]
-    assert followed(tmp_path, lines, edited, {}) == "rrXXXr"
+    assert followed(tmp_path, lines, edited, {}) == "rrXXXX"
 
 
 ITEMS = "items = []\ndef add(v):\n    items.append(v)\n    return len(items)\ndef pure(v):\n    return v\n"
