@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 import docker_helper
 import site_helper
+from nbrw_builder.rootfs import remove_tree
 
 # How long an example takes says something of the machine and nothing of the law.
 hypothesis.settings.register_profile("nbrw", deadline=None)
@@ -76,6 +78,45 @@ def no_client_is_left():
         sys.modules["dask"].config.config.pop("scheduler", None)
 
 
+# -- what tests leave on the disk ----------------------------------------------------------------
+# Images and the systems unpacked from them would take tens of gigabytes in one run.
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Commands keep what they may need again here, for all tests, and not in the user's home.
+
+    The target site, which takes minutes to install, stays where it is.
+    """
+    place = site_helper.cache_directory()
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cache"
+    os.environ["TARGET_SITE_CACHE"] = str(place)
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    return cache
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_others(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    cache_of_this_run: Path,
+) -> Any:
+    """What only a file's tests share goes when all of them have passed, and unpacked images."""
+    base = tmp_path_factory.getbasetemp()
+    before, failed = set(base.iterdir()), request.session.testsfailed
+    yield
+    for tree in (cache_of_this_run / "nbrw/rootfs").glob("?" * 64):
+        with contextlib.suppress(OSError):
+            remove_tree(tree)  # not if the other process runs it
+    if request.session.testsfailed == failed:
+        for place in set(base.iterdir()) - before - _FOR_ALL - {cache_of_this_run}:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+_FOR_ALL: set[Path] = set()
+
+
 @pytest.fixture(scope="session")
 def site() -> site_helper.Site:
     """The target site, started if need be. Use with ``@pytest.mark.site``.
@@ -106,5 +147,7 @@ def climate_author(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Ada with her project and its image ``climate.sif``; what nbrw-build said of that."""
     from author import Author  # beside the tests that use it
 
-    author = Author.make(tmp_path_factory.mktemp("ada"))
+    place = tmp_path_factory.mktemp("ada")
+    _FOR_ALL.add(place)
+    author = Author.make(place)
     return author, author.build("climate.sif")

@@ -71,9 +71,13 @@ class Site:
 
 def site_directory() -> Path:
     """Where the site keeps its state; the same rule as in ``tests/site/lib.sh``."""
+    return Path(os.environ.get("TARGET_SITE_DIR") or cache_directory() / "site")
+
+
+def cache_directory() -> Path:
+    """Where what is installed for the site lies; the same rule as in ``tests/site/lib.sh``."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(os.environ.get("TARGET_SITE_CACHE") or base / "target-site")
-    return Path(os.environ.get("TARGET_SITE_DIR") or cache / "site")
+    return Path(os.environ.get("TARGET_SITE_CACHE") or base / "target-site")
 
 
 def why_not() -> str | None:
