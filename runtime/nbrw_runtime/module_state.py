@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nbrw_runtime.effect_rules import MUTATORS, assignment_matters, call_matters
 from nbrw_runtime.effects import effects_of
+from nbrw_runtime.names import reach
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _TARGETED = (
@@ -74,14 +75,7 @@ def _closure(defined: Iterable[Definition], start: set[str]) -> set[str]:
     for one in defined:
         for name in one.mentions:
             users.setdefault(name, set()).add(one.name)
-    found: set[str] = set()
-    todo = list(start)
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += users.get(name, ())
-    return found
+    return reach(start, users)
 
 
 def reads_files(mentions: Iterable[str]) -> bool:

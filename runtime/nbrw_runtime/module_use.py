@@ -39,7 +39,7 @@ def changes_module(
     ``then`` is what was before the cell, ``changes`` what it left; ``types`` and ``imported`` are
     of names after it.
     """
-    refers = {**then.refers, **_left(changes)}
+    refers = {**then.refers, **changes.refers}
     words, bare = _mentioned(source, bool(changes.omitted))
     used = reach([*refers] if names.dynamic and words else words, refers)
     marked = {changed_by(name) for name in used} - {""}
@@ -68,15 +68,11 @@ def loads_words(names: Names, then: Versions, changes: Changes) -> bool:
     """Whether modules that a cell itself loaded ask for files or list them: its inputs, which are
     from before it, do not tell.
     """
-    left = _left(changes)
+    left = changes.refers
     if names.dynamic or not any(map(is_local_module, left)):
         return False
     used = reach(names.used, {**then.refers, **left})
     return not (used - then.used(names)).isdisjoint(FILE_QUESTIONS | LISTING_WORDS)
-
-
-def _left(changes: Changes) -> dict[str, tuple[str, ...]]:
-    return {name: stored.refers for group, _, stored in changes.objects if stored for name in group}
 
 
 def note_kept(

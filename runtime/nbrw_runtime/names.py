@@ -47,6 +47,8 @@ FILE_QUESTIONS = frozenset(
         "samefile", "scandir", "stat", "system", "walk", SUBPROCESS,
     }
 )  # fmt: skip
+#: Those of them that list directories, which is seen where it happens in Python.
+LISTERS = frozenset({"iterdir", "rglob", "scandir", "walk"})
 #: Those that list directories. A text with a wildcard counts as ``glob``: libraries take them.
 LISTING_WORDS = frozenset(
     {

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from nbrw_runtime.effects import effects_of
 from nbrw_runtime.module_state import CACHES, reads_files
+from nbrw_runtime.names import reach
 from nbrw_runtime.task_bytecode import CodeFacts, code_facts
 from nbrw_runtime.task_outside import asked, drawn
 
@@ -34,8 +35,9 @@ def sources_of(source: bytes) -> Sources:
         mentions = frozenset({*facts.reads, *facts.attributes})
         before = found.get(name, (frozenset[str](), ()))
         found[name] = (before[0] | mentions, (*before[1], *phrases))
+    mentioned = {name: mentions for name, (mentions, _) in found.items()}
     for name in _cached(tree):
-        if reads_files(_reached(name, found)):
+        if reads_files(reach(mentioned.get(name, ()), mentioned)):
             found[name] = (found[name][0], (*found[name][1], f"{REMEMBERED} ({name})"))
     if reads_files(found[_LOADING][0]):
         found[_LOADING] = (found[_LOADING][0], (*found[_LOADING][1], LOADED))
@@ -46,24 +48,11 @@ def _cached(tree: ast.Module) -> Iterator[str]:
     """The functions whose results a decorator remembers."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            words = {part.id for d in node.decorator_list for part in ast.walk(d)
-                     if isinstance(part, ast.Name)}  # fmt: skip
-            words |= {part.attr for d in node.decorator_list for part in ast.walk(d)
-                      if isinstance(part, ast.Attribute)}  # fmt: skip
+            parts = [part for decorator in node.decorator_list for part in ast.walk(decorator)]
+            words = {part.id for part in parts if isinstance(part, ast.Name)}
+            words |= {part.attr for part in parts if isinstance(part, ast.Attribute)}
             if not words.isdisjoint(CACHES):
                 yield node.name
-
-
-def _reached(name: str, found: Sources) -> set[str]:
-    """All that a function's code mentions, and that of those functions which it mentions."""
-    seen: set[str] = set()
-    todo = [name]
-    while todo:
-        for mentioned in found.get(todo.pop(), (frozenset[str](), ()))[0]:
-            if mentioned not in seen:
-                seen.add(mentioned)
-                todo.append(mentioned)
-    return seen
 
 
 def outside_of(names: Iterable[str], modules: Iterable[Sources]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nbrw_runtime.names import FILE_QUESTIONS
+from nbrw_runtime.names import FILE_QUESTIONS, LISTERS
 from nbrw_runtime.outside_rules import CHANCE, CLOCK, MACHINE, generators, kind_of_call, seeds
 from nbrw_runtime.task_bytecode import ASSIGNED
 
@@ -19,8 +19,8 @@ from nbrw_runtime.task_bytecode import ASSIGNED
 SETS = "a name of a module or class, or a setting, that it changes"
 ENVIRONMENT = "the environment"
 FILES = "whether files are there"
-#: Those of which nobody sees what was asked: to list a directory is an event of Python's.
-_QUESTIONS = FILE_QUESTIONS - {"iterdir", "rglob", "scandir", "walk"} | {
+#: Those of which nobody sees what was asked.
+_QUESTIONS = FILE_QUESTIONS - LISTERS | {
     "getatime", "getctime", "is_mount", "is_symlink", "islink", "ismount", "readlink", "realpath",
     "resolve",
 }  # fmt: skip

@@ -67,6 +67,23 @@ class Changes:
         found = {name for names, _, _ in self.objects for name in names}
         return found | set(self.deleted) | set(self.omitted)
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of what is stored of it, by name."""
+        return {
+            name: kind
+            for _, _, stored in self.objects
+            if stored is not None
+            for name, kind in zip(stored.names, stored.types, strict=False)
+        }
+
+    @property
+    def refers(self) -> dict[str, tuple[str, ...]]:
+        """The names that what is stored of it refers to, by name."""
+        return {
+            name: stored.refers for names, _, stored in self.objects if stored for name in names
+        }
+
 
 def changes_of(checkpoint: Checkpoint, token: str) -> Changes:
     """A checkpoint's. ``token`` tells what could not be stored from that of other cells."""

@@ -29,7 +29,7 @@ from nbrw_runtime.digest import Digest, digest_json
 from nbrw_runtime.effects import hidden_effect
 from nbrw_runtime.left_behind import check_run
 from nbrw_runtime.module_use import changes_module, loads_words, note_kept
-from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, Names, names_of
+from nbrw_runtime.names import FILE_QUESTIONS, GENERATOR_WORDS, LISTERS, Names, names_of
 from nbrw_runtime.notebook import Cell
 from nbrw_runtime.recipe import Recipe
 from nbrw_runtime.versions import (
@@ -47,7 +47,6 @@ from nbrw_runtime.versions import (
     may_list,
 )
 
-_LISTERS = frozenset({"iterdir", "rglob", "scandir", "walk"})
 #: Versions that begin so mean something in one repeat only.
 _PASSING = (UNKNOWN, "unstored by the run of ")
 
@@ -172,19 +171,12 @@ def _known(
     if not then.any_name(names):
         inputs = {name: then.names.get(name) for name in sorted(then.inputs(names))}
     conditions = _conditions(names, changes, then)
-    left: dict[str, str] = {}
-    for _, _, stored in changes.objects:
-        if stored is not None:
-            left.update(zip(stored.names, stored.types, strict=False))
-    types = ChainMap(left, then.types)
     by_module = loads_words(names, then, changes)
     listed = {d.path for d in data if d.state is DataState.LISTED}
     by_imports = listed & listed_by_imports(cwd)
     if by_imports and not may_list(names, then) and not by_module:
         listed -= by_imports
-    hidden = hidden_effect(
-        cell.source, types, frozenset(changes.names), code.imported, code.called(names, then)
-    ) or changes_module(cell.source, names, then, changes, types, code.imported)
+    hidden = _effect(cell, names, changes, then, code)
     return Known(
         cell.number,
         checkpoint,
@@ -198,6 +190,15 @@ def _known(
         made=tuple(then.made_files()) if by_module else None,
         effect=bool(hidden),
     )
+
+
+def _effect(cell: Cell, names: Names, changes: Changes, then: Versions, code: CalledCode) -> str:
+    """What a cell may have done beside what it left; ``then`` is what was before it."""
+    types = ChainMap(changes.types, then.types)
+    called = code.called(names, then)
+    return hidden_effect(
+        cell.source, types, frozenset(changes.names), code.imported, called
+    ) or changes_module(cell.source, names, then, changes, types, code.imported)
 
 
 def _conditions(names: Names, changes: Changes, then: Versions) -> dict[str, str | None]:
@@ -331,7 +332,7 @@ class Walk:
         if self.now.any_name(names):
             return "it may use any name"
         # What a function lists is seen.
-        if not (names.used | (self.now.words(names) - _LISTERS)).isdisjoint(FILE_QUESTIONS):
+        if not (names.used | (self.now.words(names) - LISTERS)).isdisjoint(FILE_QUESTIONS):
             return "it asks whether files are there"
         if changes.omitted:
             return f"`{next(iter(changes.omitted))}` cannot be stored"
@@ -368,17 +369,7 @@ class Walk:
 
     def _effect(self, cell: Cell, changes: Changes) -> str:
         """What a cell that did this may have done beside; to be asked before it counts as done."""
-        left = {
-            n: t for _, _, s in changes.objects if s for n, t in zip(s.names, s.types, strict=False)
-        }
-        names, types = self._names[cell.number], ChainMap(left, self.now.types)
-        return hidden_effect(
-            cell.source,
-            types,
-            frozenset(changes.names),
-            self._code.imported,
-            self._code.called(names, self.now),
-        ) or changes_module(cell.source, names, self.now, changes, types, self._code.imported)
+        return _effect(cell, self._names[cell.number], changes, self.now, self._code)
 
     def _effect_of(
         self, cell: Cell, changes: Changes, read: Callable[[], str | None] | None = None
