@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from typing import Any
 
-from nbrw_runtime.digest import digest_file, digest_json
+from nbrw_runtime.digest import digest_bytes, digest_file, digest_json
 from nbrw_runtime.module_reads import read_by, watch_reads
 from nbrw_runtime.module_source import ModuleSource, module_source
 from nbrw_runtime.module_state import changing
@@ -39,6 +39,9 @@ class LocalModules:
         self._judged: dict[str, Any] = {}  # name -> its spec, which a reload makes anew
         self._sources: dict[str, ModuleSource] = {}
         self._found: dict[str, ModuleSource | None] = {}  # that are not loaded
+        self._seen: dict[str, tuple[str, frozenset[str]]] = {}
+        self._used: dict[str, list[str]] = {}
+        self._digests: dict[str, str] = {}
         watch_reads()
 
     def now(self) -> dict[str, str]:
@@ -54,37 +57,47 @@ class LocalModules:
             if self._sources[name] is _UNKNOWN or spec is not self._judged[name]:
                 self._judged[name] = spec
                 self._sources[name] = _source_of(name, getattr(sys.modules[name], "__file__", ""))
-        return {name: self._digest(name) for name in self._sources if name in sys.modules}
+        seen = self._uses()
+        if seen != self._seen:
+            uses = {name: used for name, (_, used) in seen.items()}
+            lines = {name: f"{name} {digest}\n" for name, (digest, _) in seen.items()}
+            self._seen, self._used = seen, closures(uses)
+            self._digests = {
+                name: digest_bytes("".join(map(lines.__getitem__, used)).encode()).hex
+                for name, used in self._used.items()
+            }
+        return {name: self._digests[name] for name in self._sources if name in sys.modules}
 
     def refers(self, name: str) -> frozenset[str]:
         """What whoever uses a module may do by it: ask for files (the words of `names.py`), and
         change what modules keep, by these of their names.
         """
-        used = self._used_by(name)
-        key = tuple(sorted((other, source.digest) for other, source in used.items()))
+        used = {other: self._source(other) or _UNKNOWN for other in self._used.get(name, ())}
+        key = tuple((other, source.digest) for other, source in used.items())
         if key not in _refers:
             changes = changing(one for source in used.values() for one in source.definitions)
             words = (source.words for source in used.values())
             _refers[key] = frozenset(map(changes_by, changes)).union(*words)
         return _refers[key]
 
-    def _digest(self, name: str) -> str:
-        used = self._used_by(name)
-        return digest_json([[other, found.digest] for other, found in sorted(used.items())]).hex
-
-    def _used_by(self, name: str) -> dict[str, ModuleSource]:
-        """A module and those of the notebook's own that it uses, or would import if it ran on."""
-        used: dict[str, ModuleSource] = {}
-        todo = [name]
+    def _uses(self) -> dict[str, tuple[str, frozenset[str]]]:
+        """The digest of each module's own file, and which others it uses, or would import if it
+        ran on: of modules that are loaded, and of those that they may load.
+        """
+        found: dict[str, tuple[str, frozenset[str]]] = {}
+        todo = [name for name in self._sources if name in sys.modules]
         while todo:
-            other = todo.pop()
-            source = None if other in used else self._source(other)
-            if source is not None:
-                used[other] = source
-                todo += source.imports
-                module = sys.modules.get(other)
-                todo += {module_of(v) for v in list(vars(module).values())} if module else ()
-        return used
+            name = todo.pop()
+            source = None if name in found else self._source(name)
+            if source is None:
+                continue
+            module = sys.modules.get(name)
+            used = {module_of(value) for value in list(vars(module).values())} if module else set()
+            used.update(source.imports)
+            mine = frozenset(other for other in used if self._source(other) is not None)
+            found[name] = source.digest, mine
+            todo += mine
+        return found
 
     def _source(self, name: str) -> ModuleSource | None:
         if name in sys.modules:
@@ -101,6 +114,26 @@ class LocalModules:
 _UNKNOWN = ModuleSource("unreadable")
 #: What was found for modules of these contents.
 _refers: dict[tuple[tuple[str, str], ...], frozenset[str]] = {}
+
+
+def closures(uses: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """All that each name leads to, itself among them, in order. Names that are used are keys."""
+    names = sorted(uses)
+    number = {name: n for n, name in enumerate(names)}
+    # Sets of hundreds of names, hundreds of times: as the bits of numbers they take no time.
+    found = [1 << n for n in range(len(names))]
+    steps = [[number[other] for other in uses[name]] for name in names]
+    todo = True
+    while todo:
+        todo = False
+        for n, others in enumerate(steps):
+            bits = found[n]
+            for other in others:
+                bits |= found[other]
+            if bits != found[n]:
+                found[n], todo = bits, True
+    every = {bits: [name for n, name in enumerate(names) if bits >> n & 1] for bits in {*found}}
+    return {name: every[found[n]] for n, name in enumerate(names)}
 
 
 def _source_of(name: str, path: str | None) -> ModuleSource:

@@ -42,7 +42,18 @@ class ModuleSource:
 
 def module_source(data: bytes, name: str, path: str) -> ModuleSource:
     """What a module's file says. ``name`` is the module's, for imports that are relative to it."""
-    return ModuleSource(imports=tuple(imports_of(data, name, path)), text=data)
+    is_package = os.path.basename(path) == "__init__.py"
+    return _module_source(data, name if is_package else name.rpartition(".")[0])
+
+
+def imports_of(data: bytes, name: str, path: str) -> tuple[str, ...]:
+    """Names of modules that a file may import, and of what it imports from them."""
+    return module_source(data, name, path).imports
+
+
+@functools.lru_cache(maxsize=4096)
+def _module_source(data: bytes, package: str) -> ModuleSource:
+    return ModuleSource(imports=tuple(_imports(data, package)), text=data)
 
 
 def _words(tree: ast.Module) -> Iterator[str]:
@@ -57,13 +68,11 @@ def _words(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name in _QUESTIONS)
 
 
-def imports_of(data: bytes, name: str, path: str) -> list[str]:
-    """Names of modules that a file may import, and of what it imports from them."""
+def _imports(data: bytes, package: str) -> list[str]:
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError):
         return []
-    package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
     found: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

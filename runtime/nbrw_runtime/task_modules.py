@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 
 from nbrw_runtime.digest import digest_file, digest_json
@@ -32,7 +32,7 @@ class Modules:
         self._versions: dict[str, str] = {}
         self._first: dict[str, tuple[object, str]] = {}
         self._files: dict[str, tuple[_Signature, str]] = {}
-        self._imports: dict[tuple[str, str], list[str]] = {}
+        self._imports: dict[tuple[str, str], Sequence[str]] = {}
         self._drawn: dict[tuple[str, str], Sources] = {}
         self._now: dict[str, str] = {}
         self._own: dict[str, bool] = {}
@@ -175,11 +175,11 @@ class Modules:
                 with open(path, "rb") as stream:
                     known = imports_of(stream.read(), name, path)
             except OSError:
-                known = []
+                known = ()
             self._imports[name, digest] = known
         return [*known, *self._mentioned(known)]
 
-    def _mentioned(self, imports: list[str]) -> list[str]:
+    def _mentioned(self, imports: Sequence[str]) -> list[str]:
         if "importlib" in imports:  # it may load any
             return [other for other in list(sys.modules) if is_local(other)]
         return []
