@@ -81,6 +81,9 @@ def no_client_is_left():
 # -- what tests leave on the disk ----------------------------------------------------------------
 # Images and the systems unpacked from them would take tens of gigabytes in one run.
 
+#: What tests of several files share.
+_FOR_ALL: set[Path] = set()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -112,9 +115,6 @@ def room_for_others(
     if request.session.testsfailed == failed:
         for place in set(base.iterdir()) - before - _FOR_ALL - {cache_of_this_run}:
             shutil.rmtree(place, ignore_errors=True)
-
-
-_FOR_ALL: set[Path] = set()
 
 
 @pytest.fixture(scope="session")

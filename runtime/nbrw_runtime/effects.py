@@ -247,6 +247,7 @@ def _called(
     call: ast.Call, discarded: bool = False, shown: bool = False, kind: str = "call"
 ) -> Iterator[Effect]:
     path = _dotted(call.func)
+    last = path.rpartition(".")[2]
     if path:
         yield Effect(path, kind, discarded, shown, not (call.args or call.keywords))
     if isinstance(call.func, ast.Name):
@@ -255,12 +256,12 @@ def _called(
         for place, value in places:
             if given := _dotted(value):
                 yield Effect(given, "pass", to=f"{call.func.id}:{place}")
-    if path.rpartition(".")[2] in _RUNS_MAGICS:
+    if last in _RUNS_MAGICS:
         start = " ".join(str(getattr(text, "value", "?")) for text in call.args[:2])
         name = start.lstrip("%").partition(" ")[0]
         if _magic_matters(name, start.partition(" ")[2]):
             yield Effect(name, "magic")
-    if path.rpartition(".")[2] in _DIRECTORY_MAKERS:
+    if last in _DIRECTORY_MAKERS:
         start = _start_of(call if call.args else call.func)
         if start.startswith(("/", "~", "..")):
             yield Effect(start, "directory")

@@ -105,14 +105,14 @@ class _Module:
                     if isinstance(n, ast.Lambda)
                 )
                 for name in names:
-                    yield Definition(name, living, _words(node), made_by=frozenset(calls))
+                    yield Definition(name, living, words_in(node), made_by=frozenset(calls))
 
     def _function(
         self, node: ast.FunctionDef | ast.AsyncFunctionDef, held: frozenset[str]
     ) -> Definition:
         remembers = any(_last(decorator) in CACHES for decorator in node.decorator_list)
         changes = self._changes(node, frozenset(), held)
-        return Definition(node.name, changes, _words(node) - {node.name}, remembers)
+        return Definition(node.name, changes, words_in(node) - {node.name}, remembers)
 
     def _is_living(self, value: ast.AST | None) -> bool:
         if not isinstance(value, ast.Call):
@@ -151,7 +151,7 @@ class _Module:
             if part.name not in _MAKERS
         )
         changes = any(one.changes for one in inside)
-        yield Definition(node.name, changes, _words(node) - {node.name}, alive=alive)
+        yield Definition(node.name, changes, words_in(node) - {node.name}, alive=alive)
 
     def _changes(
         self, node: ast.AST, around: frozenset[str], held: frozenset[str], closure: bool = False
@@ -353,7 +353,7 @@ def _last(node: ast.AST) -> str:
     return next(reversed(_parts(node)), "")
 
 
-def _words(node: ast.AST) -> frozenset[str]:
+def words_in(node: ast.AST) -> frozenset[str]:
     """The names and attributes that code mentions."""
     found = (getattr(n, "attr", None) or getattr(n, "id", None) for n in ast.walk(node))
     return frozenset(name for name in found if isinstance(name, str))

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Iterator
 
 from nbrw_runtime.effects import effects_of
-from nbrw_runtime.module_state import CACHES, reads_files
+from nbrw_runtime.module_state import CACHES, reads_files, words_in
 from nbrw_runtime.names import reach
 from nbrw_runtime.task_bytecode import CodeFacts, code_facts
 from nbrw_runtime.task_outside import asked, drawn
@@ -26,7 +26,7 @@ REMEMBERED = "what a cache remembers of files"
 def sources_of(source: bytes) -> Sources:
     """Of a module's file. Raises SyntaxError or ValueError."""
     tree = ast.parse(source)
-    code = compile(source, "<module>", "exec", dont_inherit=True)
+    code = compile(tree, "<module>", "exec", dont_inherit=True)
     imports = effects_of(source.decode()).imports
     found: Sources = {}
     for name, facts in _facts(code):
@@ -48,9 +48,7 @@ def _cached(tree: ast.Module) -> Iterator[str]:
     """The functions whose results a decorator remembers."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            parts = [part for decorator in node.decorator_list for part in ast.walk(decorator)]
-            words = {part.id for part in parts if isinstance(part, ast.Name)}
-            words |= {part.attr for part in parts if isinstance(part, ast.Attribute)}
+            words = frozenset[str]().union(*map(words_in, node.decorator_list))
             if not words.isdisjoint(CACHES):
                 yield node.name
 
