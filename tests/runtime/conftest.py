@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from nbrw_runtime import own_files
@@ -20,3 +22,11 @@ def this_checkout_is_installed():
     yield
     patch.undo()
     own_files.is_own_file.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def thawed():
+    """What cells have frozen for the garbage collector would be frozen for every later test."""
+    yield
+    if gc.get_freeze_count():
+        gc.unfreeze()
