@@ -138,11 +138,17 @@ def _reduce_code(pickler: Any, code: types.CodeType) -> Any:
         # Where it stands in its cell is no part of what it does.
         code = code.replace(co_filename="", co_firstlineno=1, co_linetable=b"")
     else:
-        # The kernel names a cell's file by its process id, which says nothing about the code.
-        name = _KERNEL_FILE.sub("<cell>/", code.co_filename)
+        name = kernel_independent(code.co_filename)
         if name != code.co_filename:
             code = code.replace(co_filename=name)
     return cloudpickle._code_reduce(code)
+
+
+def kernel_independent(path: str) -> str:
+    """The name of a cell's file without the process id that the kernel gives it, which says nothing
+    about the code.
+    """
+    return _KERNEL_FILE.sub("<cell>/", path)
 
 
 def _reduce_cell(pickler: Any, cell: types.CellType) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nbrw_runtime import restore as restoring
 from nbrw_runtime.blob_checks import BlobChecks
 from nbrw_runtime.cell_files import CellFiles
+from nbrw_runtime.cell_sources import know_sources
 from nbrw_runtime.checkpoint import (
     CHECKPOINT_FORMAT,
     CHECKPOINT_VERSION,
@@ -85,6 +86,7 @@ class KernelSession:
         self._seconds = 0.0
         self._began = 0.0
         self._started = False
+        self._sources_known = False
 
     def register(self) -> None:
         """Have IPython call us around each cell, before anyone else."""
@@ -300,6 +302,7 @@ class KernelSession:
     def restore(self, numbers: list[int]) -> dict[str, Any]:
         """Bring back what these cells left."""
         checkpoints = [self.checkpoint_of(number) for number in numbers]
+        self._know_sources()
         namespace = self.shell.user_ns
         context = LoadContext(namespace, self.store, self.session.mode == "repeat")
         result = restoring.restore(checkpoints, namespace, context, self.providers)
@@ -310,6 +313,11 @@ class KernelSession:
         self.notes += result.notes
         names = {str(cell): names for cell, names in result.names.items()}
         return {"restored": names, "failed": result.failed, "notes": result.notes}
+
+    def _know_sources(self) -> None:
+        if not self._sources_known:
+            self._sources_known = True
+            know_sources(self.shell, self.session.cells)
 
     def _restore_history(self, numbers: list[int], namespace: dict[str, Any]) -> None:
         """In, Out, `_` and the execution count, as far as the names tell."""
@@ -345,6 +353,8 @@ class KernelSession:
         imports; the cell's execution count will be ``count``, and its number is above ``last``.
         """
         self._start()
+        if wanted:
+            self._know_sources()
         namespace = self.shell.user_ns
         if last is not None:
             self._last = last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -509,3 +510,27 @@ def test_a_minimal_image_is_smaller_and_repeats_too(image, tmp_path, work):
         for directory in (place / "image", image)
     ]
     assert sizes[0] < 0.8 * sizes[1]
+
+
+def test_a_restored_functions_source_lines_are_known(tmp_path, work):
+    """For who asks for them, and in tracebacks, which are the author's."""
+    (tmp_path / "author").mkdir()
+    write_notebook(
+        tmp_path / "author/nb.ipynb",
+        "# what comes first\nlimit = 2",
+        "def share(total, of):\n    # a part of it\n    return total / of\ntwice = [share, share]",
+        "import inspect\nprint(inspect.getsource(twice[0]))",
+        "twice[1](limit, 0)",
+        tags=[[], [], [], ["raises-exception"]],
+    )
+    done = run("nbrw-build", "nb.ipynb", "-o", "../nb", cwd=tmp_path / "author")
+    assert done.returncode == 0, done.stderr
+    report = repeat(tmp_path / "nb", work, "--from", "3")
+    assert actions(report) == ["restored", "restored", "run", "run"]
+    assert report["equal"]
+    shown, failed = json.loads((work / "nb.repeat.ipynb").read_text())["cells"][2:]
+    assert "    # a part of it\n" in "".join(shown["outputs"][0]["text"])
+    colour = re.compile(r"\x1b\[[0-9;]*m")
+    traceback = colour.sub("", "\n".join(failed["outputs"][0]["traceback"]))
+    assert "Cell In[2], line 3, in share(total, of)\n" in traceback
+    assert "\n      2     # a part of it\n----> 3     return total / of\n" in traceback
