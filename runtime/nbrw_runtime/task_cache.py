@@ -10,7 +10,7 @@ import itertools
 import time
 import weakref
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nbrw_runtime import dask_doze, task_ship, task_told, task_virtual
@@ -20,7 +20,7 @@ from nbrw_runtime.notebook_classes import NotebookClasses
 from nbrw_runtime.store import DirectoryStore
 from nbrw_runtime.task_carrier import NotShipped, TaskCarrier
 from nbrw_runtime.task_counts import TaskCounts
-from nbrw_runtime.task_cutoff import DATA, Facts, candidates
+from nbrw_runtime.task_cutoff import Facts
 from nbrw_runtime.task_explain import Explainer
 from nbrw_runtime.task_fingerprint import Fingerprint, Fingerprinter, Refusal
 from nbrw_runtime.task_graph import expression, is_own, label, passive_keys, target
@@ -28,22 +28,20 @@ from nbrw_runtime.task_index import TaskIndex
 from nbrw_runtime.task_job import Job, Rewritten, is_coroutine
 from nbrw_runtime.task_place import Start
 from nbrw_runtime.task_placement import possible_annotations
-from nbrw_runtime.task_plan import TaskPlan, Unknown, plan_tasks, why_not_valid
+from nbrw_runtime.task_plan import TaskPlan, plan_tasks
 from nbrw_runtime.task_record import TaskRecord
 from nbrw_runtime.task_refused import Refused
 from nbrw_runtime.task_settings import settings_digest
 from nbrw_runtime.task_shuffle import without_shuffles
-from nbrw_runtime.task_table import TaskTables
 from nbrw_runtime.task_virtual import Load
 from nbrw_runtime.task_worker import has_changed
+from nbrw_runtime.task_wrap import TaskWrapper, text_of
 
 #: Keys of nbrw's own tasks begin so.
 OWN_PREFIX = "nbrw-"
-_LOAD_PREFIX = "nbrw-load-"
 _UNSEEN = "nobody saw what its key stands for"
 _TAKEN = "its key was that of another task before"
 _COROUTINE = "it is a coroutine, of which nobody sees what it reads"
-_CANDIDATES = 4  # results that travel with a task that may turn out to have one of them
 
 
 class TaskCache:
@@ -76,8 +74,6 @@ class TaskCache:
         self._refused: dict[str, str] = {}  # by the ids of schedulers
         self._told: dict[str, task_told.Told] = {}  # likewise
         self._around = ""  # what the tasks that are looked at may depend on beside all else
-        self._facts: dict[str, Facts] = {}
-        self._doubtful: dict[str, tuple[str, str]] = {}  # tasks that may be spared: label, reason
         self.explainer = Explainer(
             self._ingredients, index.records if index else tuple, time.thread_time
         )
@@ -87,7 +83,7 @@ class TaskCache:
         self.classes = NotebookClasses(namespace, self._fingerprinter.of_class)
         if index is not None:
             index.foreign = self.classes.why_not
-            self._tables = TaskTables(index, spool)
+        self._wrapper = TaskWrapper(index, keeps, spool, self._known, self.explainer)
 
     def carry(self, store: DirectoryStore) -> None:
         """Fetch what workers elsewhere store; ``store`` is the one that workers write to."""
@@ -101,17 +97,16 @@ class TaskCache:
 
     def facts(self) -> dict[str, Facts]:
         """What is known of the tasks that ran since the last call, by fingerprint."""
-        found, self._facts = self._facts, {}
-        return found
+        return self._wrapper.facts()
 
     def spare(self, tasks: dict[str, float]) -> None:
         """These tasks did not run; the dictionary is emptied."""
+        doubtful = self._wrapper.doubtful()
         for text, seconds in tasks.items():
-            label, reason = self._doubtful.get(text, ("", ""))
+            label, reason = doubtful.get(text, ("", ""))
             self.counts.spare(reason, seconds)
             self.explainer.spared(label, reason)
         tasks.clear()
-        self._doubtful.clear()
 
     def restored(self, key: Any, digest: Digest, local: Digest) -> None:
         """A future of the author's came back, with the author's value."""
@@ -219,7 +214,7 @@ class TaskCache:
         virtual = self._virtual(client, keys, graph, loads, held)
         virtual = {key: load for key, load in virtual.items() if key not in spoilable}
         left = [key for key in keys if key not in virtual]
-        new = self._nodes(job, left, loads, spoilable.intersection(left))
+        new = self._wrapper.nodes(job, left, loads, spoilable.intersection(left))
         for key in (*plan.run, *plan.load):
             self._known[key] = found[key]
             self._sound[key] = plan.sound.get(key, False) if self.index is not None else True
@@ -247,7 +242,7 @@ class TaskCache:
         for key in job.plan.run:
             new[key] = graph[key]
             # In a repeat the watch cannot tell what such tasks do from what the kernel does.
-            made = self._wrapped(job, key, False) if self.index is None else None
+            made = self._wrapper.wrapped(job, key, False) if self.index is None else None
             if made is not None:
                 values = Dict({other: TaskRef(other) for other in job.ordered(key)})
                 new[key] = Task(key, *made, module.Box(graph[key]), values)
@@ -272,7 +267,7 @@ class TaskCache:
     ) -> list[Any]:
         """Tasks of whose ingredients one is not what it was when the fingerprints were made."""
         now = self._here(graph)
-        return [key for key in graph if _text(now[key]) != _text(found[key])]
+        return [key for key in graph if text_of(now[key]) != text_of(found[key])]
 
     @property
     def orders(self) -> tuple[str, str, tuple[str, ...]]:
@@ -295,7 +290,7 @@ class TaskCache:
         if index is None:
             plan = TaskPlan(run=list(inputs))
         else:
-            texts = {key: _text(f) for key, f in found.items()}
+            texts = {key: text_of(f) for key, f in found.items()}
             idle = passive | stateful
             lost = self._lost_elsewhere if elsewhere else index.lost
             plan = plan_tasks(keys, inputs, texts, index.find, changed, self._sound, idle, lost)
@@ -364,108 +359,6 @@ class TaskCache:
                 virtual[key] = load
         return virtual
 
-    def _nodes(
-        self, job: Job, keys: Sequence[Any], loads: Mapping[Any, Load], own: Container[Any]
-    ) -> dict[Any, Any]:
-        """The graph that gives ``keys``. What is loaded for other tasks has a name of its own, but
-        for ``own``.
-        """
-        from dask._task_spec import Dict, Task, TaskRef
-
-        new: dict[Any, Any] = {}
-        todo = list(keys)
-        while todo:
-            key = todo.pop()
-            if key in new:
-                continue
-            if key in loads:
-                new[key] = loads[key].task(key)
-                continue
-            if key not in job.graph:
-                continue  # a future
-            node = job.graph[key]
-            made = self._wrapped(job, key, not loads.keys().isdisjoint(job.inputs[key]))
-            if made is None:
-                new[key] = node
-                todo += job.inputs[key]
-                continue
-            mine = {}
-            for other in job.ordered(key):
-                name = other
-                if other in loads and other not in own:
-                    name = _LOAD_PREFIX + loads[other].name[:32]
-                    new[name] = loads[other].task(name)
-                else:
-                    todo.append(other)
-                mine[other] = TaskRef(name)
-            function, ticket, *more = made
-            new[key] = Task(key, function, ticket, task_ship.module().Box(node), Dict(mine), *more)
-        return new
-
-    def _wrapped(self, job: Job, key: Any, renamed: bool) -> tuple[Any, ...] | None:
-        """What runs around a task: a function, a ticket, and more; None: nothing."""
-        from dask._task_spec import Task
-
-        node = job.graph[key]
-        # Workers await what they know as a coroutine: it must be the task itself.
-        if type(node) is not Task or key in job.stateful or is_coroutine(node):
-            return None
-        found, module = job.found[key], task_ship.module()
-        text = _text(found)
-        ticket: tuple[Any, ...] = ("", "", "")
-        known = None
-        if isinstance(text, str) and isinstance(found, Fingerprint):
-            spool = self._orders[1]
-            ticket = (text, label(key), spool if self._keeps and not job.elsewhere else "")
-            ticket += job.looked(key, found) if ticket[2] else ()
-            if ticket[2]:
-                inputs = tuple(self._input(other, job) for other in found.inputs)
-                self._facts[text] = Facts(found.local.hex, inputs)
-                if self.index is None:
-                    self.explainer.note(ticket[1], text, job.graph[key], job.graph)
-            if self.index is not None and found.inputs and not job.elsewhere:
-                known = self._known_for_inputs(self.index, job, found)
-        if known is not None:
-            self._doubtful[str(text)] = (label(key), job.plan.reasons[key])
-            function, *more = known
-            return function, ticket, *more
-        return (module.run, ticket) if ticket[2] or renamed else None
-
-    def _input(self, key: Any, job: Job) -> str:
-        """The fingerprint of an input, as a record has it."""
-        from dask._task_spec import DataNode
-
-        found = job.found.get(key) or self._known[key]
-        assert isinstance(found, Fingerprint)
-        return DATA * isinstance(job.graph.get(key), DataNode) + found.digest.hex
-
-    def _known_for_inputs(
-        self, index: TaskIndex, job: Job, found: Fingerprint
-    ) -> tuple[Any, ...] | None:
-        """What runs around a task that may be spared if its inputs come to what they were.
-
-        See `task_cutoff.py` and `task_table.py`. None: no such result is known.
-        """
-        records = index.like(found.local.hex)
-        if not records:
-            return None
-        contents = []
-        for other in found.inputs:
-            text = self._input(other, job)
-            if not text.startswith(DATA):
-                text = index.content(text) if other in job.plan.load else ""
-            contents.append((other, text))
-        if len(records) > _CANDIDATES:
-            table = self._tables.path(found.local.hex)
-            return (task_ship.module().run_unless_in_table, table, contents) if table else None
-        places: list[tuple[Any, ...]] = []
-        for candidate in candidates(records, contents, index.content):
-            record = candidate.record
-            if not why_not_valid(record, job.changed) and not index.lost(record):
-                where, name = index.place(record), record.fingerprint
-                places.append((dict(candidate.expected), where, name, record.reads))
-        return (task_ship.module().run_unless, places) if places else None
-
     def _count(self, job: Job) -> None:
         counts, plan = self.counts, job.plan
         run = [key for key in plan.run if key not in job.passive]
@@ -519,11 +412,3 @@ def _is_same(known: Fingerprint | Refusal | None, found: Fingerprint | Refusal) 
     if isinstance(known, Fingerprint) and isinstance(found, Fingerprint):
         return known.digest == found.digest
     return isinstance(found, Refusal)
-
-
-def _text(found: Fingerprint | Refusal) -> str | Unknown:
-    if isinstance(found, Refusal):
-        return Unknown(found.reason)
-    if found.outside:
-        return Unknown(f"it takes {', '.join(found.outside)} from outside")
-    return found.digest.hex
