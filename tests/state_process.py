@@ -25,6 +25,7 @@ for module in ("numpy", "pandas", "matplotlib.pyplot", "sklearn.pipeline"):
     except ImportError:
         pass
 
+from checkpoint_helper import latest  # noqa: E402
 from nbrw_runtime.checkpoint import Checkpoint  # noqa: E402
 from nbrw_runtime.notebook import cell_digest  # noqa: E402
 from nbrw_runtime.recipe import RecipeCell  # noqa: E402
@@ -143,7 +144,9 @@ def repeat_kernel(place, work, row, until):
 def restored(place, work, row, until, names):
     """The graph of these names, after the first cells were restored."""
     kernel = repeat_kernel(place, work, row, until)
-    answer = kernel.ask("restore_json", json.dumps(list(range(1, until + 1))))
+    wanted = latest(read(place, number) for number in range(1, until + 1))
+    request = {"wanted": wanted, "drop": [], "sources": [], "count": until + 1, "last": until}
+    answer = kernel.ask("bring_json", json.dumps(request))
     if answer["failed"]:
         return {"failed": answer["failed"]}
     return text(describe(names, kernel.shell.user_ns, [work]))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from tool_plain import Tool as Plain
 from tool_plain import size_of
 
+from checkpoint_helper import latest
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.notebook import code_cells
 from nbrw_runtime.recipe import recipe_cells
 from nbrw_runtime.records import from_json
-from nbrw_runtime.restore import surviving
 from nbrw_runtime.session import KernelSession
 from nbrw_runtime.session_file import Session
 
@@ -55,11 +57,12 @@ class Tool(Plain):
 
     def restore(self, shell: Any, name: str) -> None:
         checkpoints = read_checkpoints(self.place / "checkpoints")
-        if name:
-            cell, _ = surviving(checkpoints)[name]
-            answer = self.session.bring({str(cell): [name]}, [], [], 1)
-        else:
-            answer = self.session.restore([checkpoint.cell for checkpoint in checkpoints])
+        wanted = {
+            str(cell): [name] if name else names
+            for cell, names in latest(checkpoints).items()
+            if not name or name in names
+        }
+        answer = self.session.bring(wanted, [], [], len(checkpoints) + 1)
         if answer["failed"]:
             raise RuntimeError(str(answer["failed"]))
 

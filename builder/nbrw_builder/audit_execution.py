@@ -189,7 +189,6 @@ class Execution:
             self.job.progress.stage(f"restore what cell {cell.number} needs")
         count = self.rules.counts[cell.number]
         answer = await kernel.bring({**request, "count": count, "last": cell.number - 1})
-        self.notes += answer["notes"]
         self._check_brought(answer["failed"])
         self._unchecked = bool(answer["pending"])
 

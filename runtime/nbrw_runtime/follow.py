@@ -337,7 +337,6 @@ class Follower:
             "count": self._count(cell, step),
         }
         answer = kernel.ask("bring_json", json.dumps(request))
-        self.notes += answer["notes"]
         for failed in answer["failed"]:
             self._not_brought(failed)
         self._unchecked = answer["pending"]

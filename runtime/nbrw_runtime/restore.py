@@ -1,4 +1,4 @@
-"""Bring back what cells left in the namespace. Only the last version of each name is loaded."""
+"""Bring back what cells left in the namespace, and beside it."""
 
 from __future__ import annotations
 
@@ -26,54 +26,10 @@ from nbrw_runtime.versions import IMPORTING, PREFIX, is_connection_type
 
 @dataclass
 class Restored:
-    """What came back: names by cell; what did not, with the reason; the objects that are whole."""
+    """What did not come back, with the reason; the objects that are here as a whole."""
 
-    names: dict[int, list[str]] = field(default_factory=dict)
     failed: list[dict[str, Any]] = field(default_factory=list)
     objects: list[StoredObject] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def surviving(checkpoints: Iterable[Checkpoint]) -> dict[str, tuple[int, StoredObject]]:
-    """The names that exist after these cells, each with the cell and object that it comes from."""
-    live: dict[str, tuple[int, StoredObject]] = {}
-    for checkpoint in checkpoints:
-        for stored in checkpoint.objects:
-            for name in stored.names:
-                live[name] = (checkpoint.cell, stored)
-        for name in checkpoint.deleted:
-            live.pop(name, None)
-        for omitted in checkpoint.omitted:
-            live.pop(omitted.name, None)
-    return live
-
-
-def restore(
-    checkpoints: Iterable[Checkpoint],
-    namespace: dict[str, Any],
-    context: LoadContext,
-    providers: Mapping[str, Provider],
-    checks: BlobChecks | None = None,
-) -> Restored:
-    """Load what these cells left, in order, into the namespace; nothing raises but interrupts.
-
-    With ``checks`` large buffers are checked there, while the names are in use.
-    """
-    ordered = sorted(checkpoints, key=lambda found: found.cell)
-    live = surviving(ordered)
-    result = Restored()
-    gone = {n for found in ordered for n in (*found.deleted, *(o.name for o in found.omitted))}
-    for name in gone - set(live):
-        namespace.pop(name, None)
-    wanted = []
-    for checkpoint in ordered:
-        result.names[checkpoint.cell] = []
-        for stored in checkpoint.objects:
-            names = [n for n in stored.names if live.get(n) == (checkpoint.cell, stored)]
-            if names:
-                wanted.append((checkpoint.cell, stored, names))
-    _bring(wanted, namespace, context, providers, result, checks)
-    return result
 
 
 def bring(
@@ -83,11 +39,13 @@ def bring(
     providers: Mapping[str, Provider],
     checks: BlobChecks | None = None,
 ) -> Restored:
-    """Load these names from these checkpoints, as :func:`restore` does."""
+    """Load these names from these checkpoints into the namespace; nothing raises but interrupts.
+
+    With ``checks`` large buffers are checked there, while the names are in use.
+    """
     result = Restored()
     found = []
     for checkpoint, names in wanted:
-        result.names[checkpoint.cell] = []
         some = set(names)
         for stored in checkpoint.objects:
             chosen = [name for name in stored.names if name in some]
@@ -189,7 +147,6 @@ def _bring(
             continue
         for name in names:
             namespace[name] = values[name]
-            result.names[cell].append(name)
         if len(names) == len(stored.names):
             result.objects.append(stored)
 

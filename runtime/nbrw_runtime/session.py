@@ -298,45 +298,10 @@ class KernelSession:
         value = load_document(path.read_bytes(), CHECKPOINT_FORMAT, CHECKPOINT_VERSION, str(path))
         return from_json(Checkpoint, value, str(path))
 
-    @gc_paused()
-    def restore(self, numbers: list[int]) -> dict[str, Any]:
-        """Bring back what these cells left."""
-        checkpoints = [self.checkpoint_of(number) for number in numbers]
-        self._know_sources()
-        namespace = self.shell.user_ns
-        context = LoadContext(namespace, self.store, self.session.mode == "repeat")
-        result = restoring.restore(checkpoints, namespace, context, self.providers)
-        self.tracker.restored(result.objects)
-        if numbers:
-            self._last = max(self._last, max(numbers))
-            self._restore_history(numbers, namespace)
-        self.notes += result.notes
-        names = {str(cell): names for cell, names in result.names.items()}
-        return {"restored": names, "failed": result.failed, "notes": result.notes}
-
     def _know_sources(self) -> None:
         if not self._sources_known:
             self._sources_known = True
             know_sources(self.shell, self.session.cells)
-
-    def _restore_history(self, numbers: list[int], namespace: dict[str, Any]) -> None:
-        """In, Out, `_` and the execution count, as far as the names tell."""
-        shell = self.shell
-        ran = [c for c in self.session.cells if c.number <= max(numbers) and c.source.strip()]
-        shell.execution_count = max(shell.execution_count, len(ran) + 1)
-        history = namespace.get("In")
-        if isinstance(history, list):
-            history[:] = ["", *(cell.source for cell in ran)]
-        outputs = namespace.get("_oh")
-        if not isinstance(outputs, dict):
-            return
-        shown = sorted(
-            int(name[1:]) for name in namespace if name[:1] == "_" and name[1:].isdigit()
-        )
-        for number in shown:
-            outputs[number] = namespace[f"_{number}"]
-        for name, number in zip(("_", "__", "___"), reversed(shown), strict=False):
-            namespace[name] = namespace[f"_{number}"]
 
     @gc_paused()
     def bring(
@@ -376,7 +341,7 @@ class KernelSession:
             if isinstance(outputs, dict) and name[:1] == "_" and name[1:].isdigit():
                 outputs[int(name[1:])] = namespace.get(name)
         pending = self._checks.pending
-        return {"failed": result.failed, "notes": result.notes, "pending": pending}
+        return {"failed": result.failed, "pending": pending}
 
     def checked(self) -> dict[str, Any]:
         """Wait for the checks of what was brought; ``failed`` as in :meth:`bring`."""
@@ -524,21 +489,6 @@ def status_json() -> str:
     return _answer(current().status())
 
 
-def restore_json(numbers: str) -> str:
-    """See :meth:`KernelSession.restore`; an error of ours is reported as a failure."""
-    cells = json.loads(numbers)
-    try:
-        with _as_in_a_cell():
-            return _answer(current().restore(cells))
-    except (NbrwError, OSError) as error:
-        failed: dict[str, Any] = {
-            "cell": cells[0] if cells else 0,
-            "names": [],
-            "reason": str(error),
-        }
-        return _answer({"restored": {}, "failed": [{**failed, "integrity": True}]})
-
-
 def bring_json(request: str) -> str:
     """See :meth:`KernelSession.bring`; an error of ours is reported as a failure."""
     value = json.loads(request)
@@ -547,7 +497,7 @@ def bring_json(request: str) -> str:
             return _answer(current().bring(**value))
     except (NbrwError, OSError) as error:
         failed = {"cell": 0, "names": [], "reason": str(error), "integrity": True}
-        return _answer({"failed": [failed], "notes": []})
+        return _answer({"failed": [failed], "pending": False})
 
 
 def changes_json(keep: bool = False) -> str:

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkpoint_helper import latest
 from nbrw_runtime import state
 from nbrw_runtime.checkpoint import Checkpoint
 from nbrw_runtime.codec import LoadContext, SaveContext
 from nbrw_runtime.digest import digest_bytes
-from nbrw_runtime.restore import restore
+from nbrw_runtime.restore import bring
 from nbrw_runtime.state import StateTracker
 from nbrw_runtime.store import MemoryStore
 
@@ -42,11 +43,14 @@ class Notebook:
     def restored(self, until=None):
         """The namespace that a new process gets from the checkpoints."""
         namespace = {"__name__": "__main__"}
-        result = restore(
-            self.checkpoints[:until], namespace, LoadContext(namespace, self.store), {}
-        )
-        assert not result.failed
+        assert not self.bring_all(namespace, until).failed
         return namespace
+
+    def bring_all(self, namespace, until=None):
+        """Bring what is left of the checkpoints into a namespace."""
+        left = latest(self.checkpoints[:until])
+        wanted = [(self.checkpoints[number - 1], names) for number, names in left.items()]
+        return bring(wanted, namespace, LoadContext(namespace, self.store), {})
 
 
 @pytest.fixture(params=["sweeps", "no sweeps"])
@@ -226,9 +230,7 @@ def test_a_restored_name_is_not_a_change_of_the_next_cell(notebook):
     notebook.cell("a = [1]\nb = {'x': 2}\nc = 3")
     later = Notebook()
     later.store = notebook.store
-    context = LoadContext(later.namespace, notebook.store)
-    result = restore(notebook.checkpoints, later.namespace, context, {})
-    later.tracker.restored(result.objects)
+    later.tracker.restored(notebook.bring_all(later.namespace).objects)
     assert names(later.cell("b['x'] += 1")) == [("b",)]
 
 
@@ -238,7 +240,7 @@ def test_a_missing_blob_is_a_failure_that_names_what_is_lost(notebook):
     lost = next(s for s in notebook.checkpoints[0].objects if s.names == ("a",))
     del notebook.store._blobs[lost.blob]
     namespace = {}
-    result = restore(notebook.checkpoints, namespace, LoadContext(namespace, notebook.store), {})
+    result = notebook.bring_all(namespace)
     assert namespace["b"] == [2]
     assert [(f["cell"], f["names"], f["integrity"]) for f in result.failed] == [(1, ["a"], True)]
 
