@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from nbrw_builder.entry import Entry
 from nbrw_builder.errors import BuildError
@@ -85,10 +85,6 @@ class Entries:
         for entry in entries:
             if entry.path not in self._taken:
                 self._found.setdefault(entry.path, entry)
-
-    def add_texts(self, texts: Mapping[str, str]) -> None:
-        """Add small files by their text."""
-        self.add_made(Entry(path, 0o644, data=text.encode()) for path, text in texts.items())
 
     def _real_directory(self, directory: str) -> str:
         """A directory without symbolic links; those on the way become entries."""

@@ -56,11 +56,6 @@ def read_trace(path: str | Path) -> Trace:
     return Trace(header, tuple(events), tuple(gaps), complete)
 
 
-def read_traces(directory: str | Path) -> list[Trace]:
-    """All traces of a directory, in the order they were taken. Raises FormatError or OSError."""
-    return [read_trace(path) for path in sorted(Path(directory).glob("[0-9]*.jsonl*"))]
-
-
 def _lines(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as raw:
         if path.suffix != ".zst":

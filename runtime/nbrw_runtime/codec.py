@@ -51,7 +51,6 @@ class SaveContext:
     store: Store
     store_root: Path | None = None
     futures: list[Digest] = field(default_factory=list)
-    future_values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

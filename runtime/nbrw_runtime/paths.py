@@ -30,21 +30,3 @@ def is_installed(path: str) -> bool:
 def image_path(path: str) -> str:
     """Where a path of the author's host is in the image."""
     return path if is_system(path) else RELOCATED_ROOT + path
-
-
-def author_path(path: str) -> str:
-    """The inverse of :func:`image_path`."""
-    if path.startswith(RELOCATED_ROOT + "/"):
-        return path[len(RELOCATED_ROOT) :]
-    return path
-
-
-def link_point(path: str) -> str:
-    """The path at which the image has a symbolic link that leads to a relocated path.
-
-    ``/home/ada/env/bin`` -> ``/home/ada/env``, ``/scratch/x/y`` -> ``/scratch/x``: deep enough that
-    mounts usual at run time (the caller's home, ``/tmp``) still find a real directory.
-    """
-    parts = path.split("/")
-    depth = 4 if parts[1] in ("home", "Users", "var", "mnt", "media") else 3
-    return "/".join(parts[: min(depth, len(parts))])

@@ -50,6 +50,9 @@ _NOT_FILES = ("/proc", "/sys", "/dev")
 class ReadWatch:
     """Watches one kernel, which asks for it at ``socket_path``, and all that descends from it.
 
+    Made before the kernel is started, which gives the path to `read_watch_install.install`, and
+    after the process has entered its namespaces. Nothing is raised where watching cannot work.
+
     What lies below ``/proc``, ``/sys``, ``/dev`` and ``ignored`` is not written down, what is
     ``software`` only if it is changed. :attr:`why_not` says why nothing is watched, and is
     empty while the kernel is; :attr:`socket_path` is empty where no kernel can be.
@@ -206,17 +209,6 @@ class ReadWatch:
             return self._decoder.decode(pid, self._calls[call], arguments)
         except Exception as error:  # whatever it is, the kernel goes on
             return [Access(Use.UNSEEN, f"a call could not be decoded: {error!r}", None, pid)]
-
-
-def serve(
-    socket_path: str | Path, ignored: Sequence[str] = (), software: ImageSoftware | None = None
-) -> ReadWatch:
-    """Watch the kernel that is started next, with ``socket_path`` for `read_watch_install.install`.
-
-    Called before the kernel is started and after the process has entered its namespaces; nothing
-    is raised where watching cannot work.
-    """
-    return ReadWatch(socket_path, ignored, software)
 
 
 def _listening(path: Path) -> socket.socket:

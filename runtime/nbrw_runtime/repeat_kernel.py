@@ -122,7 +122,6 @@ def prepare_session(
         checkpoints=str(checkpoints),
         cwd=cwd,
         author_cwd=recipe.environment.cwd,
-        use_dask=recipe.uses_dask,
         tasks=tasks,
         worker_data=tuple(d for d in data if "worker" in d.roles),
         kernel_data=tuple(d for d in data if "worker" not in d.roles),

@@ -66,7 +66,6 @@ class Session:
     author_cwd: str = ""
     written: str = ""
     traces: str = ""
-    use_dask: bool = True
     tasks: bool = False  # in a repeat: results of the audit's tasks may be loaded,
     worker_data: tuple[Data, ...] = ()  # given what its workers used,
     kernel_data: tuple[Data, ...] = ()  # and what only the kernel did, and what it started

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbrw_builder.trace_file import read_trace, read_traces
+from nbrw_builder.trace_file import read_trace
 from nbrw_builder.trace_writer import TraceWriter
 from nbrw_runtime.errors import FormatError
 from nbrw_runtime.trace import Event, Gap, Header, Kind, event_to_json
@@ -75,7 +75,7 @@ def test_uncompressed_traces_are_read_too(tmp_path):
     lines = [{"backend": "audithook", "kernel_pid": 1, "cwd": "/", "format": "nbrw.trace"}]
     lines += [event_to_json(Gap("all of it")), {"kind": "end"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (trace,) = read_traces(tmp_path)
+    trace = read_trace(path)
     assert trace.gaps == (Gap("all of it"),)
 
 

@@ -13,7 +13,7 @@ import pytest
 import nbrw_runtime
 from nbrw_runtime.accesses import used
 from nbrw_runtime.execute import started
-from nbrw_runtime.read_watch import serve
+from nbrw_runtime.read_watch import ReadWatch
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ def test_each_cell_has_what_the_kernel_and_its_workers_read_for_it(tmp_path):
     """And what they write; the end of the kernel is as quick as without a watch."""
     for number in range(20):
         (tmp_path / f"part-{number}").write_text(str(number))
-    with serve(tmp_path / "socket") as watch:
+    with ReadWatch(tmp_path / "socket") as watch:
         argv = [*LAUNCH, "--watch", watch.socket_path, "-f", "{connection_file}"]
         with started(argv, str(tmp_path), os.environ, tmp_path / "log") as kernel:
             assert watch.why_not == ""
@@ -65,9 +65,9 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(RUNTIME)!r})
 from nbrw_runtime.execute import started
-from nbrw_runtime.read_watch import serve
+from nbrw_runtime.read_watch import ReadWatch
 root = Path(sys.argv[1])
-with serve(root / "socket") as watch:
+with ReadWatch(root / "socket") as watch:
     argv = [*{LAUNCH!r}, "--watch", watch.socket_path, "-f", "{{connection_file}}"]
     with started(argv, str(root), os.environ, root / "log") as kernel:
         out = kernel.run(1, {CLUSTER!r} + "import os; print(os.getpid(), flush=True)", 120)

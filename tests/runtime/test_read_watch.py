@@ -16,7 +16,7 @@ import pytest
 
 from nbrw_runtime.accesses import Use, used
 from nbrw_runtime.image_software import ImageSoftware
-from nbrw_runtime.read_watch import serve
+from nbrw_runtime.read_watch import ReadWatch
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 START = f"""
@@ -37,7 +37,7 @@ def program(watch, code, *arguments):
 
 def run(tmp_path, code, *arguments, **options):
     """Run one to its end; returns what it used, and what it printed."""
-    with serve(tmp_path / "socket", **options) as watch:
+    with ReadWatch(tmp_path / "socket", **options) as watch:
         done = subprocess.run(
             program(watch, code, *arguments), cwd=tmp_path, capture_output=True, text=True,
             timeout=120,
@@ -154,7 +154,7 @@ if __name__ == "__main__":
 
 def test_ten_thousand_opens_are_all_seen_in_order(tmp_path):
     """None is lost, by one thread or several."""
-    with serve(tmp_path / "socket") as watch:
+    with ReadWatch(tmp_path / "socket") as watch:
         code = (
             "import os\n"
             "for n in range(10_000):\n"
@@ -177,7 +177,7 @@ def test_what_a_call_used_can_be_taken_when_it_has_returned(tmp_path):
         "    os.read(0, 1)\n"
     )
     with (
-        serve(tmp_path / "socket") as watch,
+        ReadWatch(tmp_path / "socket") as watch,
         subprocess.Popen(
             program(watch, code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         ) as child,
@@ -284,8 +284,8 @@ SERVING = f"""
 import subprocess, sys
 sys.path.insert(0, {str(RUNTIME)!r})
 from nbrw_runtime.accesses import used
-from nbrw_runtime.read_watch import serve
-watch = serve("socket")
+from nbrw_runtime.read_watch import ReadWatch
+watch = ReadWatch("socket")
 subprocess.run([sys.executable, "-c", sys.argv[1], watch.socket_path], check=True)
 found = used(watch.take())
 print([text for text in found.unseen if "mounted" in text], flush=True)
@@ -363,7 +363,7 @@ from nbrw_runtime.read_watch_install import install
 print(install(sys.argv[1]))
 open("/etc/passwd").close()
 """
-    with serve(tmp_path / "socket") as watch:
+    with ReadWatch(tmp_path / "socket") as watch:
         argv = [sys.executable, "-c", code, watch.socket_path]
         said = subprocess.check_output(argv, text=True).strip()
         assert said == "the kernel has several threads already"
@@ -374,7 +374,7 @@ open("/etc/passwd").close()
 
 def test_under_another_listener_a_process_is_not_watched(tmp_path):
     """The system allows one; the outer watch goes on."""
-    with serve(tmp_path / "outer") as outer, serve(tmp_path / "inner") as inner:
+    with ReadWatch(tmp_path / "outer") as outer, ReadWatch(tmp_path / "inner") as inner:
         code = f"print(install({inner.socket_path!r}))\nopen('/nowhere/x')"
         done = subprocess.run(program(outer, code), capture_output=True, text=True)
         assert done.stdout.startswith("this host does not let a kernel be watched:")
@@ -387,13 +387,13 @@ def test_without_a_watch_a_process_goes_on(tmp_path):
     """It says why it is not watched; so does a watch that nobody asks."""
     argv = [sys.executable, "-c", START + "open('/etc/passwd')", str(tmp_path / "nobody")]
     assert "not watched: the watch cannot be reached" in subprocess.check_output(argv, text=True)
-    with serve(tmp_path / "socket") as watch:
+    with ReadWatch(tmp_path / "socket") as watch:
         assert used(watch.seen()).unseen == ["the kernel did not ask to be watched"]
 
 
 def test_where_no_socket_can_be_nothing_is_raised(tmp_path):
     """A repeat goes on, and keeps no results."""
-    with serve(tmp_path / "no/such/directory/socket") as watch:
+    with ReadWatch(tmp_path / "no/such/directory/socket") as watch:
         assert watch.socket_path == ""
         (told,) = used(watch.take()).unseen
         assert told.startswith("no kernel can be watched here: ")
@@ -420,8 +420,8 @@ SUPERVISOR = f"""
 import subprocess, sys, time
 sys.path.insert(0, {str(RUNTIME)!r})
 from nbrw_runtime.image_software import ImageSoftware
-from nbrw_runtime.read_watch import serve
-watch = serve(sys.argv[1])
+from nbrw_runtime.read_watch import ReadWatch
+watch = ReadWatch(sys.argv[1])
 subprocess.run([sys.executable, "-c", sys.argv[2], watch.socket_path])
 """
 OPENING = (
@@ -462,7 +462,7 @@ def test_what_outlives_the_watch_goes_on_and_so_does_nothing_else(tmp_path):
         "    os.close(os.open('/etc/passwd', 0)); time.sleep(0.01)\n"
         "open('last', 'w').write('whole')\n"
     )
-    with serve(tmp_path / "socket") as watch:
+    with ReadWatch(tmp_path / "socket") as watch:
         with subprocess.Popen(program(watch, code), cwd=tmp_path, stdout=subprocess.PIPE) as child:
             child.stdout.readline()
             watch_ends = threading.Thread(target=watch.close)
@@ -499,7 +499,7 @@ def test_ctrl_c_reaches_a_watched_program(tmp_path):
         "except KeyboardInterrupt: print('interrupted', flush=True)\n"
     )
     with (
-        serve(tmp_path / "socket") as watch,
+        ReadWatch(tmp_path / "socket") as watch,
         subprocess.Popen(program(watch, code), stdout=subprocess.PIPE, text=True) as child,
     ):
         child.stdout.readline()

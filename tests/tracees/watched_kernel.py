@@ -17,7 +17,7 @@ from nbrw_runtime.cli import _recipe
 from nbrw_runtime.execute import started
 from nbrw_runtime.image_software import image_software
 from nbrw_runtime.notebook import code_cells
-from nbrw_runtime.read_watch import serve
+from nbrw_runtime.read_watch import ReadWatch
 from nbrw_runtime.repeat_kernel import kernel_argv, kernel_environment, prepare_session
 from nbrw_runtime.result import Result, environment_digest
 from nbrw_runtime.view import open_view
@@ -39,7 +39,7 @@ with open_caller_store(scratch) as store:
     view = open_view(recipe.environment.cwd, Path.cwd(), [])
     software = image_software(Path("/proc/self/mountinfo").read_text(), os.getcwd())
     session, _ = prepare_session(recipe, code_cells(recipe.notebook), view.cwd, scratch)
-    with serve(scratch / "watch", [str(scratch)], software) as watch:
+    with ReadWatch(scratch / "watch", [str(scratch)], software) as watch:
         argv = kernel_argv(recipe, session, watch.socket_path)
         variables = kernel_environment(recipe, scratch)
         with started(argv, view.cwd, variables, scratch / "log") as kernel:
