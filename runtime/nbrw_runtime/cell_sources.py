@@ -6,6 +6,7 @@ The kernel notes a cell's lines for Python (`linecache`) and its execution count
 
 from __future__ import annotations
 
+import functools
 import linecache
 import re
 from collections.abc import Sequence
@@ -18,16 +19,14 @@ _DEFINES = re.compile(r"\b(?:def|class|lambda)\b|[(\[{].*\bfor\b", re.DOTALL)
 
 
 def know_sources(shell: Any, cells: Sequence[RecipeCell]) -> None:
-    """Let Python know the lines of the cells that may have made code objects.
+    """Let Python know the lines of cells that may have made code objects, when it asks for them.
 
     Their names are by content (`ipykernel.compiler`): another text is never taken for a cell's.
     """
     compiler = shell.compile
     ran = [cell.source for cell in cells if cell.source.strip()]
     for count, source in enumerate(ran, 1):
-        if not _DEFINES.search(source):
-            continue
-        name = compiler.cache(shell.transform_cell(source), count, raw_code=source)
-        stored = kernel_independent(name)
-        linecache.cache[stored] = linecache.cache[name]
-        compiler._filename_map[stored] = count
+        if _DEFINES.search(source):
+            name = kernel_independent(compiler.get_code_name(source, source, count))
+            linecache.cache[name] = (functools.partial(shell.transform_cell, source),)
+            compiler._filename_map[name] = count
