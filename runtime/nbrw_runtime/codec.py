@@ -23,6 +23,7 @@ from nbrw_runtime.codec_refused import Unstorable
 from nbrw_runtime.codec_singletons import held_apart
 from nbrw_runtime.digest import Digest, digest_bytes, digest_json
 from nbrw_runtime.errors import RestoreError
+from nbrw_runtime.lost_outline import outline
 from nbrw_runtime.mutables import inside_containers, is_leaf, is_mutable
 from nbrw_runtime.store import Store
 from nbrw_runtime.versions import PREFIX
@@ -205,13 +206,27 @@ def dump(
     """Pickle a dict of names and objects together, or say why that cannot be.
 
     State outside the namespace (names such as ``<nbrw:x>``) is never an Omit: what is brought back
-    then is an error that says why, so that the cell is run again.
+    then is an error that says why, so that the cell is run again. If nobody can tell what it
+    is, it is like that of no other process.
     """
     found = _dump(held_apart(objects), context, keep_views)
     name = next(iter(objects), "")
     if isinstance(found, Omit) and name.startswith(PREFIX):
-        found = _dump({name: codec_kinds.Lost(found.reason)}, context, keep_views)
+        found = _dump({name: _lost(objects[name], found.reason, context)}, context, keep_views)
     return found
+
+
+def _lost(value: Any, reason: str, context: SaveContext) -> codec_kinds.Lost:
+    """What stands for state that cannot be stored."""
+    if isinstance(value, codec_kinds.Lost):
+        reason = value.reason
+
+        def storable(part: Any) -> bool:
+            return isinstance(_dump({"": part}, context, frozenset()), Dump)
+
+        with contextlib.suppress(Unstorable):
+            return codec_kinds.Lost(reason, value.change, outline(value.content, storable))
+    return codec_kinds.Lost(reason, codec_kinds.LIKE_NO_OTHER)
 
 
 def _dump(objects: dict[str, Any], context: SaveContext, keep_views: frozenset[int]) -> Dump | Omit:

@@ -23,6 +23,7 @@ from cloudpickle import cloudpickle
 from nbrw_runtime import codec_cached
 from nbrw_runtime.codec_kinds import constant, reduce_unless_named
 from nbrw_runtime.codec_refused import Unstorable
+from nbrw_runtime.logging_state import handler_parts
 
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 _DICT_VIEWS = (
@@ -235,7 +236,9 @@ def _reduce_logger(pickler: Any, logger: logging.Logger) -> Any:
 
 
 def _reduce_handler(pickler: Any, handler: logging.Handler) -> Any:
-    # One that a logger has is brought back with that logger.
+    # One that a logger has is brought back with that logger, if it can be.
+    if handler_parts(handler) is None:
+        return reduce_unless_named(pickler, handler)
     loggers = [("", logging.getLogger()), *list(logging.root.manager.loggerDict.items())]
     for name, logger in loggers:
         found = getattr(logger, "handlers", ())

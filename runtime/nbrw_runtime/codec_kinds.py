@@ -7,6 +7,7 @@ from __future__ import annotations
 import copyreg
 import enum
 import pickle
+import random
 import sys
 import weakref
 from collections.abc import Callable
@@ -70,15 +71,23 @@ def _reduce_packed(pickler: Any, pack: Packed) -> Any:
 class Lost:
     """State outside the namespace that could not be stored: to bring it back fails with why.
 
-    ``change`` tells states apart that are not stored for the same reason.
+    ``change`` and ``content``, which is anything that can be pickled, tell states apart that are
+    not stored for the same reason.
     """
 
-    def __init__(self, reason: str, change: int = 0) -> None:
+    def __init__(self, reason: str, change: int = 0, content: Any = None) -> None:
         self.reason = reason
         self.change = change
+        self.content = content
 
     def __reduce__(self) -> Any:
-        return _fail, (self.reason, self.change) if self.change else (self.reason,)
+        # What is to be loaded last: to load the rest fails before.
+        words = (self.reason, self.change) if self.change else (self.reason,)
+        return (_fail, words) if self.content is None else (_fail, words, [self.content])
+
+
+#: A change like those of no other process.
+LIKE_NO_OTHER = random.SystemRandom().getrandbits(62) + 1
 
 
 def _fail(reason: str, change: int = 0) -> Any:

@@ -97,6 +97,7 @@ class Shell:
 
     def _get_magics(self) -> Any:
         found: dict[str, dict[str, Any]] = {}
+        why = ""
         for kind, table in self._magics().items():
             if self.magics.keys() >= set(map(id, table.values())):
                 continue
@@ -104,9 +105,9 @@ class Shell:
                 if getattr(function, "__module__", "") != "__main__":
                     continue
                 if getattr(function, "__closure__", None) or getattr(function, "__self__", None):
-                    return Lost(f"the magic %{name} of the notebook has a memory of its own")
+                    why = why or f"the magic %{name} of the notebook has a memory of its own"
                 found.setdefault(kind, {})[name] = function
-        return found or None
+        return Lost(why, content=found) if why else found or None
 
     def _set_magics(self, value: Any) -> None:
         for kind, table in self._magics().items():
@@ -144,13 +145,15 @@ class Shell:
         if self.known.keys() >= self._hook_ids():
             return None
         theirs = [
-            what
+            (what, hook)
             for what, hook in self._hooks()
             if id(hook) not in self.known and _is_of_notebook(hook)
         ]
         if not theirs:
             self.known.update((id(hook), hook) for _, hook in self._hooks())
-        return Lost(f"{theirs[0]} that the notebook registered with IPython") if theirs else None
+            return None
+        what = f"{theirs[0][0]} that the notebook registered with IPython"
+        return Lost(what, content=theirs)
 
     # -- the inline backend of matplotlib ------------------------------------------------------
 

@@ -42,14 +42,17 @@ class Loggers:
     def get(self) -> Any:
         """What differs, or None."""
         changed = {}
+        odd = {}
+        why = ""
         for name, logger in _loggers():
             plain = logger.propagate and not (logger.level or logger.handlers or logger.disabled)
             if plain and not logger.filters and name not in self._odd:
                 continue
             found = self._changed(name, logger)
             if isinstance(found, str):
-                return Lost(found)
-            if found is not None:
+                why = why or found
+                odd[name] = _content(logger)
+            elif found is not None:
                 changed[name] = found
         self._seen.update(logging.root.manager.loggerDict)
         more = (
@@ -57,6 +60,8 @@ class Loggers:
             _is_capturing() if _is_capturing() != self.capturing else None,
             {n: text for n, text in logging._levelToName.items() if self.levels.get(n) != text},
         )
+        if odd:
+            return Lost(why, content=(changed, more, odd))
         return (changed, more) if changed or any(more) else None
 
     def _changed(self, name: str, logger: Any) -> Any:
@@ -78,7 +83,7 @@ class Loggers:
             return (*now[:3], None)
         if now[4]:
             return f"the logger {name!r} has a filter"
-        handlers = [_described(handler) for handler in logger.handlers]
+        handlers = [handler_parts(handler) for handler in logger.handlers]
         for handler, described in zip(logger.handlers, handlers, strict=True):
             if described is None:
                 kind = type(handler).__qualname__
@@ -139,6 +144,12 @@ def _look(logger: Any) -> tuple[Any, ...]:
     return (logger.level, *flags, tuple(logger.handlers), tuple(logger.filters))
 
 
+def _content(logger: Any) -> tuple[Any, ...]:
+    """What tells a logger from others whose handlers or filters cannot be stored."""
+    handlers = [handler_parts(handler) or handler for handler in logger.handlers]
+    return (*_look(logger)[:3], handlers, list(logger.filters))
+
+
 def _make(logger: Any, level: int, propagate: bool, off: bool) -> None:
     logger.setLevel(level)
     logger.propagate, logger.disabled = propagate, off
@@ -148,7 +159,7 @@ def _is_capturing() -> bool:
     return logging._warnings_showwarning is not None  # type: ignore[attr-defined]
 
 
-def _described(handler: Any) -> tuple[Any, ...] | None:
+def handler_parts(handler: Any) -> tuple[Any, ...] | None:
     """A handler of the standard library as plain values; None for any other."""
     formatter = handler.formatter
     if handler.filters or (formatter is not None and type(formatter) is not logging.Formatter):

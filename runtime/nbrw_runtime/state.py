@@ -17,6 +17,7 @@ from typing import Any
 
 from nbrw_runtime.checkpoint import Omitted, StoredObject
 from nbrw_runtime.codec import Dump, Omit, SaveContext, dump
+from nbrw_runtime.codec_kinds import LIKE_NO_OTHER, Lost
 from nbrw_runtime.codec_matplotlib import figure_of
 from nbrw_runtime.digest import Digest
 from nbrw_runtime.local_modules import LocalModules, leads_to_local_module
@@ -260,7 +261,8 @@ class StateTracker:
         names = names_of(source)
         if is_dynamic(names, self._refers):
             return None
-        return reach(names.used, self._refers)
+        outside = (self._refers.get(provider.name, ()) for provider in self.providers)
+        return reach(names.used.union(*outside), self._refers)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -418,6 +420,7 @@ class StateTracker:
                 if known is None or known.identity != identity:
                     objects.append(self._stored(group, found, identity, keep))
                     self._learn(group, found)
+                    self._refers[provider.name] = found.refers
         return tuple(objects)
 
     def _modules(self, keep: bool) -> tuple[StoredObject, ...]:
@@ -441,10 +444,16 @@ class StateTracker:
         try:
             value = provider.get()
         except Exception as error:
-            return Omit(f"it could not be read: {error}")
+            value = Lost(f"it could not be read: {error}", LIKE_NO_OTHER)
         if value is None and (provider.name,) not in self._known:
             return None
-        return dump({provider.name: value}, self.context)
+        found = dump({provider.name: value}, self.context)
+        if isinstance(found, Dump) and isinstance(value, Lost):
+            # Whoever calls a handler or a hook need not name what that fills.
+            inside = found.mutables()
+            named = {n for n in self._seen if id(self.namespace.get(n)) in inside}
+            found = replace(found, refers=found.refers | named)
+        return found
 
     # -- what is known -------------------------------------------------------------------------
 

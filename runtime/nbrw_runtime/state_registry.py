@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
-from nbrw_runtime.codec_kinds import Lost
+from nbrw_runtime.codec_kinds import LIKE_NO_OTHER, Lost
 
 GROUP = "nbrw.state"
 
@@ -42,6 +42,6 @@ def _pair(made: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
         try:
             return get()
         except Exception as error:
-            return Lost(f"it could not be read: {type(error).__name__}: {error}")
+            return Lost(f"it could not be read: {type(error).__name__}: {error}", LIKE_NO_OTHER)
 
     return safe_get, set_

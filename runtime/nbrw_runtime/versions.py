@@ -211,8 +211,11 @@ class Versions:
         return self._reached(names.used)
 
     def _reached(self, start: set[str] | frozenset[str]) -> set[str]:
-        """What these names refer to, and what modules may keep that are among it."""
-        found = reach(start, self._refers)
+        """What these names refer to, and what modules may keep that are among it; and what state
+        outside the namespace does: who calls a handler of a logger does not say so.
+        """
+        outside = (self._refers.get(name, ()) for name in self._outside)
+        found = reach(start.union(*outside), self._refers)
         if self._kept and any(map(changed_by, found)):
             alive = {n for n, by in self._kept.items() if by or self._may_change(n)}
             found |= reach(alive, self._refers)
