@@ -62,6 +62,8 @@ MAGIC = (
     "%nbrw_times 4",
 )
 
+CONTEXT = SaveContext({}, MemoryStore())
+
 #: Cells, which one is edited, what of it to what, and what becomes of the cells.
 EDITS = {
     "a format": (STREAM, 2, "%(levelname)s ", "", "rXXXX"),
@@ -115,19 +117,24 @@ def test_an_edit_of_what_cannot_be_stored_reaches_the_cells_that_it_matters_to(
 def test_state_of_which_nothing_can_be_told_is_like_that_of_no_other_process():
     """It says why it cannot be stored, as its provider does."""
     lost = Lost("it is a lock that is held", content=[1, (n for n in ())])
-    found = dump({"<nbrw:x>": lost}, SaveContext({}, MemoryStore()))
-    plain = dump({"<nbrw:x>": Lost(lost.reason)}, SaveContext({}, MemoryStore()))
+    found = dump({"<nbrw:x>": lost}, CONTEXT)
+    plain = dump({"<nbrw:x>": Lost(lost.reason)}, CONTEXT)
     assert b"it is a lock that is held" in found.payload
     assert found.identity() != plain.identity()
 
 
 def test_what_a_library_keeps_in_a_handler_tells_it_from_others():
-    """Beside what threads have of their own, which cannot be stored."""
+    """Beside what threads have of their own, which cannot be stored, and when it was used last."""
 
-    def identity(**settings):
-        lost = Lost("it is rich's", content=[RichHandler(**settings)])
-        return dump({"<nbrw:x>": lost}, SaveContext({}, MemoryStore())).identity()
+    def identity(handler):
+        lost = Lost("it is rich's", content=[handler])
+        return dump({"<nbrw:x>": lost}, CONTEXT).identity()
 
-    assert identity() == identity() != identity(show_time=False)
-    wide = Console(width=200)
-    assert identity(console=Console(width=100)) != identity(console=wide)
+    assert identity(RichHandler()) == identity(RichHandler())
+    assert identity(RichHandler()) != identity(RichHandler(show_time=False))
+    narrow, wide = (RichHandler(console=Console(width=width, quiet=True)) for width in (80, 90))
+    for handler in (narrow, wide):
+        handler.handle(logging.makeLogRecord({"msg": "one"}))
+    before = identity(narrow)
+    narrow.handle(logging.makeLogRecord({"msg": "another", "created": 1e9}))
+    assert identity(narrow) == before != identity(wide)
